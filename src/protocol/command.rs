@@ -1,0 +1,354 @@
+//! A client's text read into a command.
+//!
+//! `serde_json` finds out whether the text is JSON and where its keys and values lie; this module
+//! finds out what the client wants. Values that only travel stay text. Of a key given twice the
+//! last counts.
+
+use super::channel::{ChannelName, kind_of};
+use super::event::Draft;
+use super::json;
+use super::refusal::{Refusal, RefusalReason};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+/// What a client asks for.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Listen to a channel.
+    Open(ChannelName),
+    /// Listen to it no more.
+    Close(ChannelName),
+    /// Send a message; all but its ID and time is ready.
+    Message(Draft),
+    /// Read a slice of the message log.
+    Log(LogSlice),
+}
+
+impl Command {
+    /// Which command it is.
+    pub fn kind(&self) -> CommandKind {
+        match self {
+            Self::Open(_) => CommandKind::Open,
+            Self::Close(_) => CommandKind::Close,
+            Self::Message(_) => CommandKind::Message,
+            Self::Log(_) => CommandKind::Log,
+        }
+    }
+}
+
+/// The commands by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandKind {
+    /// `open`
+    Open,
+    /// `close`
+    Close,
+    /// `message`
+    Message,
+    /// `log`
+    Log,
+}
+
+impl CommandKind {
+    /// Every command.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Close, Self::Message, Self::Log];
+
+    /// The command's name in `type`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Message => "message",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// A slice of the newest-first log with the meaning of ECMAScript's `Array.prototype.slice`:
+/// negative indices count from the oldest end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSlice {
+    /// The first entry of the slice.
+    pub start: i64,
+    /// The entry after the last one of the slice.
+    pub end: i64,
+}
+
+impl Default for LogSlice {
+    fn default() -> Self {
+        Self { start: 0, end: 100 }
+    }
+}
+
+/// What bounds a single command.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandLimits {
+    /// Most bytes of UTF-8 in the name of a channel.
+    pub max_channel_name_bytes: usize,
+    /// Most bytes of JSON in the event of a message.
+    pub max_event_bytes: usize,
+}
+
+/// Longest piece of a client's own text that an error repeats, in characters.
+const MAX_QUOTED: usize = 64;
+
+/// Reads one command.
+///
+/// # Errors
+/// The text is no command; the refusal says why, and names the command where there was one.
+pub fn parse(text: &str, limits: CommandLimits) -> Result<Command, Refusal> {
+    let fields = fields(text).map_err(|reason| Refusal { command: None, reason })?;
+    let kind = kind(&fields).map_err(|reason| Refusal { command: None, reason })?;
+    let refuse = |reason| Refusal { command: Some(kind), reason };
+    let depth = json::depth(text);
+    if depth > json::MAX_DEPTH {
+        return Err(refuse(RefusalReason::TooDeep { depth }));
+    }
+    match kind {
+        CommandKind::Open => channel(&fields, limits).map(Command::Open),
+        CommandKind::Close => channel(&fields, limits).map(Command::Close),
+        CommandKind::Message => message(&fields, text.len(), limits).map(Command::Message),
+        CommandKind::Log => log(&fields).map(Command::Log),
+    }
+    .map_err(refuse)
+}
+
+/// The keys of an object (canonical literals, with their quotes), each once, with the text of
+/// their values.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Fields<'a> {
+    /// The value of `key`, which is given with its quotes.
+    fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
+    }
+}
+
+fn fields(text: &str) -> Result<Fields<'_>, RefusalReason> {
+    let syntax = |error: serde_json::Error| RefusalReason::Syntax(error.to_string());
+    let first = text.trim_start_matches([' ', '\t', '\n', '\r']).bytes().next();
+    if first == Some(b'{') {
+        return serde_json::from_str(text).map_err(syntax);
+    }
+    serde_json::from_str::<IgnoredAny>(text).map_err(syntax)?;
+    Err(RefusalReason::NotAnObject { found: kind_of(first) })
+}
+
+fn kind(fields: &Fields) -> Result<CommandKind, RefusalReason> {
+    let given = fields.get("\"type\"").unwrap_or("undefined");
+    let mut canonical = Vec::with_capacity(given.len());
+    json::write_compact(given, &mut canonical);
+    let known = |kind: &CommandKind| {
+        let inner = canonical.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        inner == Some(kind.label().as_bytes())
+    };
+    CommandKind::ALL.into_iter().find(known).ok_or_else(|| {
+        let spelled = String::from_utf8_lossy(&canonical);
+        let inner = spelled.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let given = inner.unwrap_or(&spelled);
+        let mut short: String = given.chars().take(MAX_QUOTED).collect();
+        if short.len() < given.len() {
+            short.push('…');
+        }
+        RefusalReason::UnknownCommand(short)
+    })
+}
+
+fn channel(fields: &Fields, limits: CommandLimits) -> Result<ChannelName, RefusalReason> {
+    let value = fields.get("\"channel\"").unwrap_or_default();
+    ChannelName::from_json(value, limits.max_channel_name_bytes)
+}
+
+fn message(fields: &Fields, length: usize, limits: CommandLimits) -> Result<Draft, RefusalReason> {
+    let mut draft = Draft::new(channel(fields, limits)?, length);
+    for (key, value) in &fields.0 {
+        match &**key {
+            // The first three are the server's own; the channel stands there already.
+            "\"type\"" | "\"ID\"" | "\"time\"" | "\"channel\"" => {}
+            "\"for\"" => draft.set_for(value),
+            _ => draft.push(key, value),
+        }
+    }
+    let bytes = draft.event_bytes();
+    if bytes > limits.max_event_bytes {
+        return Err(RefusalReason::MessageSize { bytes, limit: limits.max_event_bytes });
+    }
+    Ok(draft)
+}
+
+fn log(fields: &Fields) -> Result<LogSlice, RefusalReason> {
+    let index = |key: &'static str, default: i64| {
+        let literal = format!("\"{key}\"");
+        let value = fields.get(&literal).unwrap_or("null");
+        match value.as_bytes().first() {
+            Some(b'n') => Ok(default),
+            // A cast saturates and cuts toward zero, which is what the protocol asks for.
+            Some(b'-' | b'0'..=b'9') => Ok(value.parse::<f64>().map_or(default, |n| n as i64)),
+            first => Err(RefusalReason::LogSlice { key, found: kind_of(first.copied()) }),
+        }
+    };
+    let default = LogSlice::default();
+    Ok(LogSlice { start: index("start", default.start)?, end: index("end", default.end)? })
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Collector::default();
+                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    fields.insert(key.get(), value.get());
+                }
+                Ok(Fields(fields.list))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// Collects fields, the last of equal keys winning. Few keys are searched one by one; an index
+/// keeps a message of thousands of keys from costing the square of their number.
+#[derive(Default)]
+struct Collector<'a> {
+    list: Vec<(Cow<'a, str>, &'a str)>,
+    index: HashMap<Cow<'a, str>, usize>,
+}
+
+impl<'a> Collector<'a> {
+    const SEARCHED: usize = 16;
+
+    fn insert(&mut self, literal: &'a str, value: &'a str) {
+        let key = canonical_key(literal);
+        if let Some(place) = self.find(&key) {
+            self.list[place].1 = value;
+            return;
+        }
+        if self.list.len() == Self::SEARCHED {
+            let keys = self.list.iter().enumerate();
+            self.index = keys.map(|(place, (key, _))| (key.clone(), place)).collect();
+        }
+        if self.list.len() >= Self::SEARCHED {
+            self.index.insert(key.clone(), self.list.len());
+        }
+        self.list.push((key, value));
+    }
+
+    fn find(&self, key: &Cow<'a, str>) -> Option<usize> {
+        if self.index.is_empty() {
+            self.list.iter().position(|(known, _)| known == key)
+        } else {
+            self.index.get(key).copied()
+        }
+    }
+}
+
+fn canonical_key(literal: &str) -> Cow<'_, str> {
+    if !literal.contains('\\') {
+        return Cow::Borrowed(literal);
+    }
+    let mut canonical = Vec::with_capacity(literal.len());
+    json::write_string(literal, &mut canonical);
+    Cow::Owned(String::from_utf8_lossy(&canonical).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::event::tests::event_of;
+
+    const LIMITS: CommandLimits =
+        CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
+
+    fn refusal(text: &str) -> Refusal {
+        parse(text, LIMITS).expect_err("a refusal")
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_however_it_is_escaped() {
+        let text = r#"{"type":"bogus","typ\u0065":"open","channel":"x","channel":7}"#;
+        let expected = ChannelName::from_json("7", 255).unwrap();
+        assert_eq!(parse(text, LIMITS), Ok(Command::Open(expected)));
+    }
+
+    #[test]
+    fn many_equal_keys_among_many_others_leave_one() {
+        let mut text = String::from(r#"{"type":"message","channel":1"#);
+        for n in 0..100 {
+            text += &format!(r#","k{n}":0,"same":{n},"k{n}":1"#);
+        }
+        text.push('}');
+        let Ok(Command::Message(draft)) = parse(&text, LIMITS) else { panic!("a message") };
+        let event = event_of(draft);
+        assert_eq!(event.matches("\"same\":").count(), 1);
+        assert!(event.contains("\"same\":99"));
+        assert_eq!(event.matches("\"k57\":1").count(), 1);
+        assert!(!event.contains("\"k57\":0"));
+    }
+
+    #[test]
+    fn a_slice_is_cut_toward_zero_and_saturates() {
+        let slice = |text| match parse(text, LIMITS) {
+            Ok(Command::Log(slice)) => (slice.start, slice.end),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(slice(r#"{"type":"log"}"#), (0, 100));
+        assert_eq!(slice(r#"{"type":"log","start":null,"end":null}"#), (0, 100));
+        assert_eq!(slice(r#"{"type":"log","start":-1.9,"end":1.7}"#), (-1, 1));
+        assert_eq!(slice(r#"{"type":"log","start":-1e300,"end":1e400}"#), (i64::MIN, i64::MAX));
+    }
+
+    #[test]
+    fn a_refusal_names_the_command_where_there_was_one() {
+        assert_eq!(refusal(r#"{"type":"open"}"#).command, Some(CommandKind::Open));
+        assert_eq!(
+            refusal(r#"{"type":"log","start":true}"#),
+            Refusal {
+                command: Some(CommandKind::Log),
+                reason: RefusalReason::LogSlice { key: "start", found: "a boolean" },
+            }
+        );
+        for (text, words) in [
+            ("[]", "Error: Message must be object"),
+            ("null", "Error: Message must be object"),
+            ("{}", "Error: No such command undefined"),
+            (r#"{"type":null}"#, "Error: No such command null"),
+            (r#"{"type":["open"]}"#, "Error: No such command [\"open\"]"),
+            ("", "SyntaxError: "),
+            ("[1", "SyntaxError: "),
+        ] {
+            let refusal = refusal(text);
+            assert_eq!(refusal.command, None, "{text}");
+            assert!(refusal.reason.to_string().starts_with(words), "{text}: {}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn a_long_command_is_quoted_in_part() {
+        let text = format!(r#"{{"type":"{}"}}"#, "é".repeat(5000));
+        assert!(refusal(&text).reason.to_string().len() < 400);
+    }
+
+    #[test]
+    fn nesting_of_128_levels_is_allowed_and_129_is_not() {
+        let nested = |levels: usize| {
+            let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+            format!(r#"{{"type":"message","channel":1,"message":{open}{close}}}"#)
+        };
+        assert!(parse(&nested(128), LIMITS).is_ok());
+        assert_eq!(refusal(&nested(129)).reason, RefusalReason::TooDeep { depth: 129 });
+    }
+
+    #[test]
+    fn every_refusal_has_a_label_of_its_own_place() {
+        let reason = RefusalReason::RateLimit { per_second: 1, burst: 1 };
+        assert_eq!(RefusalReason::LABELS[reason.label_index()], "rate_limit");
+    }
+}

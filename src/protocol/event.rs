@@ -1,0 +1,283 @@
+//! Messages and replies written as frames.
+//!
+//! An event is written once, as the whole websocket frame that every listener gets and that the
+//! log keeps; a log reply splices the stored bytes. Everything but ID and time is written before
+//! the hub is asked, so that the hub's lock covers only the copying of a short tail.
+
+use super::channel::ChannelName;
+use super::command::CommandKind;
+use super::json;
+use super::refusal::Refusal;
+use super::stamp::{ID_LENGTH, Stamp};
+use super::websocket::{Frame, HEADROOM};
+use std::io::Write;
+use std::ops::Range;
+
+const EVENT_HEAD: &[u8] = br#"{"type":"message""#;
+const RESULT_HEAD: &[u8] = br#"{"type":"result","for":"message""#;
+
+/// Bytes of `,"ID":"…","time":…}`, the time having 13 digits (until the year 2286).
+const TAIL_BYTES: usize = br#","ID":"","time":}"#.len() + ID_LENGTH + 13;
+
+/// Bytes that a log reply needs beside its entries: its head, `truncated`, `next`, brackets.
+pub const LOG_WRAPPER_BYTES: usize = 128;
+
+/// Bytes that a message's event leaves free in a frame, for the wrapper of a result or a log.
+pub const EVENT_RESERVE_BYTES: usize = 1024;
+
+/// A message ready but for its ID and time.
+#[derive(Debug, PartialEq)]
+pub struct Draft {
+    channel: ChannelName,
+    /// Room for a frame header, then the event as far as it is known.
+    bytes: Vec<u8>,
+    /// The sender's `for`, which is in the event but not in the result: its place in `bytes`.
+    sender_for: Option<Vec<u8>>,
+}
+
+/// A message with its ID and time: what listeners get and the log keeps.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// ID and time.
+    pub stamp: Stamp,
+    /// The event as JSON in a text frame.
+    pub frame: Frame,
+}
+
+impl Draft {
+    /// Begins a message to `channel` of about `length` bytes.
+    pub fn new(channel: ChannelName, length: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADROOM + length + TAIL_BYTES + 32);
+        bytes.resize(HEADROOM, 0);
+        bytes.extend_from_slice(EVENT_HEAD);
+        bytes.extend_from_slice(br#","channel":"#);
+        bytes.extend_from_slice(channel.as_json().as_bytes());
+        Self { channel, bytes, sender_for: None }
+    }
+
+    /// Adds a key (a canonical literal, with its quotes) and its value.
+    pub fn push(&mut self, key: &str, value: &str) {
+        push_field(key, value, &mut self.bytes);
+    }
+
+    /// Sets the sender's own `for`.
+    pub fn set_for(&mut self, value: &str) {
+        let mut field = Vec::with_capacity(value.len() + 8);
+        push_field(r#""for""#, value, &mut field);
+        self.sender_for = Some(field);
+    }
+
+    /// The channel the message goes to.
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// Bytes that the event's JSON will have.
+    pub fn event_bytes(&self) -> usize {
+        self.bytes.len() - HEADROOM + self.sender_for.as_ref().map_or(0, Vec::len) + TAIL_BYTES
+    }
+
+    /// Finishes the message: its event, and the result that its sender gets.
+    pub fn stamp(self, stamp: Stamp) -> (Event, Frame) {
+        let Self { mut bytes, sender_for, .. } = self;
+        let common: Range<usize> = HEADROOM + EVENT_HEAD.len()..bytes.len();
+        let mut result =
+            Vec::with_capacity(HEADROOM + RESULT_HEAD.len() + common.len() + TAIL_BYTES);
+        result.resize(HEADROOM, 0);
+        result.extend_from_slice(RESULT_HEAD);
+        result.extend_from_slice(&bytes[common]);
+        push_tail(stamp, &mut result);
+        bytes.extend_from_slice(sender_for.as_deref().unwrap_or_default());
+        push_tail(stamp, &mut bytes);
+        (Event { stamp, frame: Frame::text(bytes) }, Frame::text(result))
+    }
+}
+
+fn push_field(key: &str, value: &str, out: &mut Vec<u8>) {
+    out.push(b',');
+    out.extend_from_slice(key.as_bytes());
+    out.push(b':');
+    json::write_compact(value, out);
+}
+
+fn push_tail(stamp: Stamp, out: &mut Vec<u8>) {
+    let mut id = [0; ID_LENGTH];
+    out.extend_from_slice(br#","ID":""#);
+    out.extend_from_slice(stamp.id.as_hyphenated().encode_lower(&mut id).as_bytes());
+    out.extend_from_slice(br#"","time":"#);
+    push_number(stamp.time_ms, out);
+    out.push(b'}');
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{number}");
+}
+
+/// The result of `open` or `close`: the channels now open, in the order of opening. Where they do
+/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`.
+pub fn channels_result<'a>(
+    command: CommandKind,
+    channels: impl DoubleEndedIterator<Item = &'a ChannelName> + Clone,
+    max_bytes: usize,
+) -> Frame {
+    let mut out = result_head(command);
+    let room = max_bytes.saturating_sub(out.len() - HEADROOM + LOG_WRAPPER_BYTES);
+    let (mut used, mut count) = (0, 0);
+    for name in channels.clone().rev() {
+        used += name.as_json().len() + 1;
+        if used > room {
+            break;
+        }
+        count += 1;
+    }
+    let hidden = channels.clone().count() - count;
+    out.extend_from_slice(br#","channels":["#);
+    for (index, name) in channels.skip(hidden).enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_json().as_bytes());
+    }
+    out.push(b']');
+    if hidden > 0 {
+        out.extend_from_slice(br#","truncated":true"#);
+    }
+    out.push(b'}');
+    Frame::text(out)
+}
+
+/// The result of `log`: the events of `newest_first`, as many as fit into `max_bytes`. Where they
+/// do not all fit, it says `truncated: true` and, as `next`, the `start` to ask for next, which is
+/// `start` plus the number of entries listed.
+pub fn log_result<'a>(
+    newest_first: impl Iterator<Item = &'a Frame>,
+    start: usize,
+    max_bytes: usize,
+) -> Frame {
+    let mut out = result_head(CommandKind::Log);
+    let end = HEADROOM + max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
+    out.extend_from_slice(br#","log":["#);
+    let (mut count, mut truncated) = (0, false);
+    for frame in newest_first {
+        let json = frame.payload();
+        // One entry always fits (an event leaves a reserve), so that asking on always advances.
+        if count > 0 && out.len() + 1 + json.len() > end {
+            truncated = true;
+            break;
+        }
+        if count > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(json);
+        count += 1;
+    }
+    out.push(b']');
+    if truncated {
+        out.extend_from_slice(br#","truncated":true,"next":"#);
+        push_number((start + count) as u64, &mut out);
+    }
+    out.push(b'}');
+    Frame::text(out)
+}
+
+/// The error that answers a refused command.
+pub fn error(refusal: &Refusal) -> Frame {
+    let mut out = vec![0; HEADROOM];
+    out.extend_from_slice(br#"{"type":"error""#);
+    if let Some(command) = refusal.command {
+        out.extend_from_slice(br#","for":"#);
+        json::write_text(command.label(), &mut out);
+    }
+    out.extend_from_slice(br#","error":"#);
+    json::write_text(&refusal.reason.to_string(), &mut out);
+    out.push(b'}');
+    Frame::text(out)
+}
+
+fn result_head(command: CommandKind) -> Vec<u8> {
+    let mut out = vec![0; HEADROOM];
+    out.extend_from_slice(br#"{"type":"result","for":"#);
+    json::write_text(command.label(), &mut out);
+    out
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::protocol::stamp::Stamper;
+
+    fn text(frame: &Frame) -> String {
+        String::from_utf8(frame.payload().to_vec()).expect("JSON is UTF-8")
+    }
+
+    fn stamp() -> Stamp {
+        Stamper::new(1).next(1_700_000_000_123)
+    }
+
+    /// The JSON of the event that `draft` becomes.
+    pub(crate) fn event_of(draft: Draft) -> String {
+        text(&draft.stamp(stamp()).0.frame)
+    }
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::from_text(name)
+    }
+
+    #[test]
+    fn an_event_keeps_the_senders_for_and_the_result_has_its_own() {
+        let mut draft = Draft::new(channel("x"), 0);
+        draft.push(r#""message""#, "[ 1.0 ]");
+        draft.set_for(r#""mine""#);
+        let bytes = draft.event_bytes();
+        let stamp = stamp();
+        let (event, result) = draft.stamp(stamp);
+        let (event, result) = (text(&event.frame), text(&result));
+        let tail = format!(r#","ID":"{}","time":1700000000123}}"#, stamp.id);
+        assert_eq!(
+            event,
+            format!(r#"{{"type":"message","channel":"x","message":[1.0],"for":"mine"{tail}"#)
+        );
+        assert_eq!(
+            result,
+            format!(r#"{{"type":"result","for":"message","channel":"x","message":[1.0]{tail}"#)
+        );
+        assert_eq!(event.len(), bytes);
+    }
+
+    #[test]
+    fn a_log_that_does_not_fit_says_where_to_go_on() {
+        let frames: Vec<Frame> = (0..5)
+            .map(|n| {
+                let mut draft = Draft::new(channel("x"), 0);
+                draft.push(r#""message""#, &n.to_string());
+                draft.stamp(stamp()).0.frame
+            })
+            .collect();
+        let whole = text(&log_result(frames.iter(), 0, 10_000));
+        assert!(!whole.contains("truncated"));
+        let entry = frames[0].payload().len();
+        let part = log_result(frames.iter(), 2, LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
+        assert!(text(&part).ends_with(r#"],"truncated":true,"next":5}"#), "{}", text(&part));
+        let tiny = text(&log_result(frames.iter(), 0, 1));
+        assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#));
+    }
+
+    #[test]
+    fn channels_that_do_not_fit_leave_the_ones_opened_last() {
+        let names: Vec<ChannelName> = (0..100).map(|n| channel(&format!("{n:0>100}"))).collect();
+        let reply = channels_result(CommandKind::Open, names.iter(), 1_000);
+        assert!(reply.payload().len() <= 1_000);
+        let reply = text(&reply);
+        assert!(reply.ends_with(&format!(r#"{}],"truncated":true}}"#, names[99].as_json())));
+        let short = channels_result(CommandKind::Close, names[..2].iter(), 1_000);
+        assert_eq!(
+            text(&short),
+            format!(
+                r#"{{"type":"result","for":"close","channels":[{},{}]}}"#,
+                names[0].as_json(),
+                names[1].as_json()
+            )
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Why a command was refused, in words for the player who wrote the program.
+//!
+//! A refused command has changed nothing and the connection stays open. The beginnings of the
+//! texts are the original server's, for programs that look at them; what follows says what is
+//! allowed.
+
+use super::channel::ChannelName;
+use super::command::CommandKind;
+use std::fmt;
+
+/// A refused command: its kind, where it was a known one, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The command, if `type` named one.
+    pub command: Option<CommandKind>,
+    /// What was wrong.
+    pub reason: RefusalReason,
+}
+
+/// What was wrong with a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// Not JSON; the parser's own words.
+    Syntax(String),
+    /// JSON, but not an object.
+    NotAnObject {
+        /// What it was.
+        found: &'static str,
+    },
+    /// Nested deeper than [`super::json::MAX_DEPTH`].
+    TooDeep {
+        /// The depth found.
+        depth: usize,
+    },
+    /// `type` names no command; the type as it was given, shortened.
+    UnknownCommand(String),
+    /// `channel` is neither a string nor a number.
+    ChannelType {
+        /// What it was.
+        found: &'static str,
+    },
+    /// `channel` is a number beyond the range of IEEE doubles.
+    ChannelNotFinite,
+    /// `channel` is longer than `limits.max_channel_name_bytes`.
+    ChannelName {
+        /// Its length in bytes of UTF-8.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The client has `limits.max_channels_per_client` channels open.
+    TooManyChannels {
+        /// The limit.
+        limit: usize,
+    },
+    /// The channel to close is not open.
+    NotOpen(ChannelName),
+    /// The message's event would exceed what a listener accepts.
+    MessageSize {
+        /// Bytes of the event.
+        bytes: usize,
+        /// The most that is accepted.
+        limit: usize,
+    },
+    /// `start` or `end` of a log command is not a number.
+    LogSlice {
+        /// The key.
+        key: &'static str,
+        /// What its value was.
+        found: &'static str,
+    },
+    /// Over the rate of commands.
+    RateLimit {
+        /// `limits.messages_per_second`.
+        per_second: u32,
+        /// `limits.message_burst`.
+        burst: u32,
+    },
+}
+
+impl RefusalReason {
+    /// Every label, in the order of the metrics.
+    pub const LABELS: [&'static str; 11] = [
+        "syntax",
+        "not_an_object",
+        "depth",
+        "unknown_command",
+        "channel_type",
+        "channel_name",
+        "channels",
+        "not_open",
+        "message_size",
+        "log_slice",
+        "rate_limit",
+    ];
+
+    /// The place of this reason's label in [`Self::LABELS`].
+    pub fn label_index(&self) -> usize {
+        match self {
+            Self::Syntax(_) => 0,
+            Self::NotAnObject { .. } => 1,
+            Self::TooDeep { .. } => 2,
+            Self::UnknownCommand(_) => 3,
+            Self::ChannelType { .. } | Self::ChannelNotFinite => 4,
+            Self::ChannelName { .. } => 5,
+            Self::TooManyChannels { .. } => 6,
+            Self::NotOpen(_) => 7,
+            Self::MessageSize { .. } => 8,
+            Self::LogSlice { .. } => 9,
+            Self::RateLimit { .. } => 10,
+        }
+    }
+}
+
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(words) => write!(f, "SyntaxError: this is not JSON: {words}"),
+            Self::NotAnObject { found } => write!(
+                f,
+                "Error: Message must be object, such as {{\"type\":\"log\"}}; this is {found}"
+            ),
+            Self::TooDeep { depth } => write!(
+                f,
+                "Error: Nested {depth} levels deep; at most {} are allowed",
+                super::json::MAX_DEPTH
+            ),
+            Self::UnknownCommand(given) => {
+                write!(f, "Error: No such command {given}; \"type\" is one of")?;
+                for (index, kind) in CommandKind::ALL.into_iter().enumerate() {
+                    let separator = if index == 0 { " " } else { ", " };
+                    write!(f, "{separator}{}", kind.label())?;
+                }
+                Ok(())
+            }
+            Self::ChannelType { found } => write!(
+                f,
+                "Error: Invalid type for channel! It is a string or a number, not {found}"
+            ),
+            Self::ChannelNotFinite => f.write_str(
+                "Error: Invalid type for channel! A number must be finite (an IEEE double)",
+            ),
+            Self::ChannelName { bytes, limit } => write!(
+                f,
+                "Error: The name of the channel has {bytes} bytes; at most {limit} are allowed"
+            ),
+            Self::TooManyChannels { limit } => {
+                write!(f, "Error: {limit} channels are open, the most a client may have; close one")
+            }
+            Self::NotOpen(channel) => write!(f, "Error: Channel {channel} not open."),
+            Self::MessageSize { bytes, limit } => write!(
+                f,
+                "Error: The message is too large: {bytes} bytes as an event; at most {limit} are allowed"
+            ),
+            Self::LogSlice { key, found } => {
+                write!(f, "Error: \"{key}\" of a log command must be an integer, not {found}")
+            }
+            Self::RateLimit { per_second, burst } => write!(
+                f,
+                "Error: Rate limit exceeded: at most {per_second} commands a second, {burst} at once"
+            ),
+        }
+    }
+}
