@@ -1,0 +1,131 @@
+//! The channels: who listens to which, and when an entry may go.
+
+use crate::protocol::ChannelName;
+use slab::Slab;
+use std::collections::HashMap;
+
+/// A channel with listeners or logged messages.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub name: ChannelName,
+    /// Slots of the clients that have the channel open, in no order.
+    pub listeners: Vec<usize>,
+    /// Messages sent to the channel since its entry was made.
+    pub messages: u64,
+    /// When the last one was sent, or when the entry was made; milliseconds since 1970 UTC.
+    pub last_activity_ms: u64,
+    /// Messages of the channel that are in the log.
+    logged: usize,
+}
+
+/// All channels. An entry goes when its last listener and its last logged message are gone.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    entries: Slab<Channel>,
+    by_name: HashMap<ChannelName, usize>,
+    wildcard: Option<usize>,
+    subscriptions: usize,
+}
+
+impl Channels {
+    /// Number of channels.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Open channels of all clients together.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// The place of a channel that is known.
+    pub fn find(&self, name: &ChannelName) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The channel at a place that [`Self::find`] or [`Self::find_or_add`] gave and that has kept
+    /// a listener or a logged message since.
+    pub fn get(&self, channel: usize) -> &Channel {
+        &self.entries[channel]
+    }
+
+    /// The place of `*`, if somebody listens to everything or it has logged messages.
+    pub fn wildcard(&self) -> Option<usize> {
+        self.wildcard
+    }
+
+    /// The place of a channel, made if it is not known. The caller then adds a listener or a
+    /// logged message.
+    pub fn find_or_add(&mut self, name: &ChannelName, now_ms: u64) -> usize {
+        if let Some(channel) = self.find(name) {
+            return channel;
+        }
+        let channel = self.entries.insert(Channel {
+            name: name.clone(),
+            listeners: Vec::new(),
+            messages: 0,
+            last_activity_ms: now_ms,
+            logged: 0,
+        });
+        self.by_name.insert(name.clone(), channel);
+        if name.is_wildcard() {
+            self.wildcard = Some(channel);
+        }
+        channel
+    }
+
+    /// Adds a listener that is not one yet.
+    pub fn listen(&mut self, channel: usize, client: usize) {
+        self.entries[channel].listeners.push(client);
+        self.subscriptions += 1;
+    }
+
+    /// Removes a listener.
+    pub fn unlisten(&mut self, channel: usize, client: usize) {
+        let listeners = &mut self.entries[channel].listeners;
+        if let Some(place) = listeners.iter().position(|&listener| listener == client) {
+            listeners.swap_remove(place);
+            self.subscriptions -= 1;
+            // A channel that thousands have left should not keep room for them.
+            if listeners.len() < listeners.capacity() / 4 {
+                listeners.shrink_to(listeners.len() * 2);
+            }
+        }
+        self.remove_if_idle(channel);
+    }
+
+    /// Takes the listeners out for the time of a delivery; [`Self::put_listeners`] puts them back.
+    pub fn take_listeners(&mut self, channel: usize) -> Vec<usize> {
+        std::mem::take(&mut self.entries[channel].listeners)
+    }
+
+    /// Puts back what [`Self::take_listeners`] took.
+    pub fn put_listeners(&mut self, channel: usize, listeners: Vec<usize>) {
+        self.entries[channel].listeners = listeners;
+    }
+
+    /// Takes note of a message that goes into the log.
+    pub fn logged(&mut self, channel: usize, time_ms: u64) {
+        let entry = &mut self.entries[channel];
+        entry.messages += 1;
+        entry.last_activity_ms = time_ms;
+        entry.logged += 1;
+    }
+
+    /// Takes note of a message that has gone from the log.
+    pub fn evicted(&mut self, channel: usize) {
+        self.entries[channel].logged -= 1;
+        self.remove_if_idle(channel);
+    }
+
+    fn remove_if_idle(&mut self, channel: usize) {
+        let entry = &self.entries[channel];
+        if entry.listeners.is_empty() && entry.logged == 0 {
+            self.by_name.remove(&entry.name);
+            if entry.name.is_wildcard() {
+                self.wildcard = None;
+            }
+            self.entries.remove(channel);
+        }
+    }
+}

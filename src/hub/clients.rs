@@ -1,0 +1,152 @@
+//! What the hub knows of a client.
+
+use super::outbox::Outbox;
+use crate::protocol::CloseReason;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Names one client for good: its slot is used again when it has gone, its ID never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    pub(super) slot: usize,
+    id: u64,
+}
+
+impl ClientKey {
+    pub(super) fn new(slot: usize, id: u64) -> Self {
+        Self { slot, id }
+    }
+
+    /// The client's ID: 1 for the first client since the start, and so on.
+    pub fn id(self) -> u64 {
+        self.id
+    }
+
+    /// The client's slot: small, and no other connected client's.
+    pub fn slot(self) -> usize {
+        self.slot
+    }
+}
+
+/// What is known of a client when it joins.
+#[derive(Debug, Clone)]
+pub struct ClientInfo {
+    /// The address its connection comes from. All computers of a Minecraft server share one.
+    pub address: SocketAddr,
+    /// Its User-Agent header.
+    pub user_agent: Option<Box<str>>,
+}
+
+/// What a client has done and been sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientCounters {
+    /// Commands taken, refused ones included.
+    pub commands: u64,
+    /// Messages it has sent.
+    pub messages_in: u64,
+    /// Events queued for it.
+    pub messages_out: u64,
+    /// Bytes of its commands.
+    pub bytes_in: u64,
+    /// Bytes written to it.
+    pub bytes_out: u64,
+    /// Frames that were queued for it and dropped.
+    pub dropped: u64,
+    /// Commands refused.
+    pub refused: u64,
+}
+
+/// A client as it stands.
+#[derive(Debug, Clone)]
+pub struct ClientSummary {
+    /// Its key.
+    pub key: ClientKey,
+    /// What was known when it joined.
+    pub info: ClientInfo,
+    /// When it joined, in milliseconds since 1970 UTC.
+    pub connected_at_ms: u64,
+    /// When it last sent a command, in milliseconds since 1970 UTC.
+    pub last_activity_ms: u64,
+    /// Number of channels it has open.
+    pub channels: usize,
+    /// Bytes it has yet to be sent.
+    pub queued_bytes: usize,
+    /// What it has done and been sent.
+    pub counters: ClientCounters,
+    /// The time the last answered ping took.
+    pub round_trip: Option<Duration>,
+}
+
+/// Why the hub closes a connection, for the session that does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// The reason.
+    pub reason: CloseReason,
+    /// What the close frame says.
+    pub text: String,
+}
+
+/// Pings and their answers.
+#[derive(Debug)]
+pub(super) struct Pings {
+    pub sequence: u32,
+    /// When the last ping was queued, or when the client joined.
+    pub last: Instant,
+    /// Pings since the last pong.
+    pub unanswered: u32,
+    pub round_trip: Option<Duration>,
+}
+
+/// A client in the hub's state.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub id: u64,
+    pub info: ClientInfo,
+    pub connected_at_ms: u64,
+    pub last_activity_ms: u64,
+    /// Places of its open channels, in the order of opening.
+    pub open: Vec<usize>,
+    /// Whether `*` is among them.
+    pub hears_all: bool,
+    pub outbox: Outbox,
+    /// Whether its commands wait until its queue is shorter.
+    pub reading_paused: bool,
+    /// Set once, when the hub has decided to close the connection.
+    pub closing: Option<Closing>,
+    /// Whether its session has been told so.
+    pub told: bool,
+    pub pings: Pings,
+    pub counters: ClientCounters,
+}
+
+impl Client {
+    pub fn new(id: u64, info: ClientInfo, now_ms: u64, now: Instant) -> Self {
+        Self {
+            id,
+            info,
+            connected_at_ms: now_ms,
+            last_activity_ms: now_ms,
+            open: Vec::new(),
+            hears_all: false,
+            outbox: Outbox::default(),
+            reading_paused: false,
+            closing: None,
+            told: false,
+            pings: Pings { sequence: 0, last: now, unanswered: 0, round_trip: None },
+            counters: ClientCounters::default(),
+        }
+    }
+
+    pub fn summary(&self, slot: usize) -> ClientSummary {
+        ClientSummary {
+            key: ClientKey::new(slot, self.id),
+            info: self.info.clone(),
+            connected_at_ms: self.connected_at_ms,
+            last_activity_ms: self.last_activity_ms,
+            channels: self.open.len(),
+            queued_bytes: self.outbox.queued(),
+            counters: self.counters,
+            round_trip: self.pings.round_trip,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The message log: newest first, in memory, bounded by count and by bytes.
+
+use crate::protocol::{Event, Frame, LogSlice};
+use std::collections::VecDeque;
+
+/// What an entry is charged beside the bytes of its JSON: its place in the log and the channel's
+/// books, rounded up (`docs/protocol.md` says so to owners who size `message_log.max_bytes`).
+const ENTRY_BYTES: usize = 256;
+
+/// A logged message.
+#[derive(Debug)]
+struct Entry {
+    event: Event,
+    channel: usize,
+}
+
+impl Entry {
+    fn charge(&self) -> usize {
+        self.event.frame.payload().len() + ENTRY_BYTES
+    }
+}
+
+/// The log. Oldest entries stand in front.
+#[derive(Debug)]
+pub(super) struct MessageLog {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+impl MessageLog {
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, max_messages, max_bytes }
+    }
+
+    /// Messages in the log.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends a message; calls `evicted` with the channel of each entry that has to go.
+    pub fn push(&mut self, event: Event, channel: usize, mut evicted: impl FnMut(usize)) {
+        let entry = Entry { event, channel };
+        self.bytes += entry.charge();
+        self.entries.push_back(entry);
+        while self.entries.len() > self.max_messages || self.bytes > self.max_bytes {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.charge();
+            evicted(oldest.channel);
+        }
+    }
+
+    /// The first index of `slice` and its events, newest first.
+    pub fn slice(&self, slice: LogSlice) -> (usize, impl Iterator<Item = &Frame>) {
+        let length = self.entries.len();
+        let start = index(slice.start, length);
+        let end = index(slice.end, length).max(start);
+        let oldest_first = self.entries.range(length - end..length - start);
+        (start, oldest_first.rev().map(|entry| &entry.event.frame))
+    }
+}
+
+/// An index of a slice: negative from the end, and never outside of the log.
+fn index(index: i64, length: usize) -> usize {
+    let distance = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
+    if index < 0 { length.saturating_sub(distance) } else { distance.min(length) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ChannelName, Draft, Stamper};
+
+    fn log(count: usize, max_messages: usize, max_bytes: usize) -> (MessageLog, Vec<usize>) {
+        let (mut log, mut stamper) = (MessageLog::new(max_messages, max_bytes), Stamper::new(1));
+        let mut evicted = vec![];
+        for n in 0..count {
+            let draft = Draft::new(ChannelName::from_text(&n.to_string()), 0);
+            log.push(draft.stamp(stamper.next(1_700_000_000_000)).0, n, |c| evicted.push(c));
+        }
+        (log, evicted)
+    }
+
+    fn sliced(log: &MessageLog, start: i64, end: i64) -> Vec<u8> {
+        let (_, frames) = log.slice(LogSlice { start, end });
+        frames
+            .map(|frame| frame.payload()[br#"{"type":"message","channel":""#.len()] - b'0')
+            .collect()
+    }
+
+    #[test]
+    fn a_slice_is_what_array_slice_makes_of_the_newest_first_list() {
+        let (log, _) = log(5, 100, usize::MAX);
+        assert_eq!(sliced(&log, 0, 100), [4, 3, 2, 1, 0]);
+        assert_eq!(sliced(&log, 1, 3), [3, 2]);
+        assert_eq!(sliced(&log, -2, 100), [1, 0]);
+        assert_eq!(sliced(&log, -3, -1), [2, 1]);
+        assert_eq!(sliced(&log, 0, 0), []);
+        assert_eq!(sliced(&log, 3, 1), []);
+        assert_eq!(sliced(&log, i64::MIN, i64::MAX), [4, 3, 2, 1, 0]);
+        assert_eq!(sliced(&log, 7, 9), []);
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many() {
+        let (log, evicted) = log(5, 2, usize::MAX);
+        assert_eq!(evicted, [0, 1, 2]);
+        assert_eq!(sliced(&log, 0, 100), [4, 3]);
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_bytes_and_the_books_balance() {
+        let entry = log(1, 10, usize::MAX).0.bytes();
+        let (log, evicted) = log(5, 10, 3 * entry);
+        assert_eq!(evicted, [0, 1]);
+        assert_eq!(log.bytes(), 3 * entry);
+    }
+}

@@ -1,0 +1,299 @@
+//! The hub: clients, channels, the message log, and what is on its way to whom.
+//!
+//! Knows the protocol; knows nothing of HTTP or sockets. Every way into it (the websocket gateway,
+//! the owner's API) goes through the [`Hub`] handle, so that all behave the same. All methods are
+//! synchronous and short; only the handle locks, and no lock outlives a call.
+//!
+//! - `state`: the policy, without locks, clocks or IO.
+//! - `channels`, `clients`, `log`, `outbox`: its parts.
+//! - `stats`: figures.
+
+mod channels;
+mod clients;
+mod log;
+mod outbox;
+mod state;
+#[cfg(test)]
+mod state_tests;
+mod stats;
+
+pub use clients::{ClientCounters, ClientInfo, ClientKey, ClientSummary, Closing};
+pub use outbox::Batch;
+pub use state::{Job, Next, Taken, Written};
+pub use stats::{Stats, Totals};
+
+use crate::protocol::{CloseReason, Command, Frame, Refusal};
+use state::State;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+/// What bounds the hub.
+#[derive(Debug, Clone, Copy)]
+pub struct HubLimits {
+    /// Clients at a time, those in the middle of the handshake included.
+    pub max_clients: usize,
+    /// Open channels of one client.
+    pub max_channels_per_client: usize,
+    /// Bytes of the payload of any frame that the hub sends.
+    pub max_message_bytes: usize,
+    /// Bytes queued for one client; live events past it close the connection.
+    pub max_queue_bytes: usize,
+    /// Bytes queued for all clients together; past it the longest queue goes first.
+    pub total_queue_bytes: usize,
+    /// Messages in the log.
+    pub max_log_messages: usize,
+    /// Bytes charged to the log.
+    pub max_log_bytes: usize,
+}
+
+/// A handle on the hub; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    max_clients: usize,
+    /// A std mutex: it is held for microseconds and never across an await.
+    state: Mutex<State>,
+    doors: Mutex<Doors>,
+    /// Wakes the flusher.
+    jobs: Notify,
+    /// Wakes who waits for the last client to go.
+    emptied: Notify,
+}
+
+/// Who may come in.
+#[derive(Debug, Default)]
+struct Doors {
+    /// Clients, those in the middle of the handshake included.
+    admitted: usize,
+    shut: bool,
+}
+
+/// Why a client is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// `limits.max_clients` are connected.
+    Full,
+    /// The hub is stopping.
+    Stopping,
+}
+
+/// A place in the hub, held for a client in the middle of its handshake. Dropping it gives the
+/// place back.
+#[derive(Debug)]
+pub struct Admission(Hub);
+
+/// A client's membership. Dropping it takes the client out of the hub, whatever ended its session.
+#[derive(Debug)]
+pub struct Membership {
+    admission: Admission,
+    key: ClientKey,
+    /// Why it will have ended.
+    reason: CloseReason,
+    on_leave: fn(ClientSummary, CloseReason),
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(limits: HubLimits) -> Self {
+        Self(Arc::new(Shared {
+            max_clients: limits.max_clients,
+            state: Mutex::new(State::new(limits, fastrand::u64(..))),
+            doors: Mutex::default(),
+            jobs: Notify::new(),
+            emptied: Notify::new(),
+        }))
+    }
+
+    /// Holds a place for a client that is about to connect.
+    ///
+    /// # Errors
+    /// The hub is full or stopping.
+    pub fn admit(&self) -> Result<Admission, NotAdmitted> {
+        let mut doors = lock(&self.0.doors);
+        if doors.shut {
+            return Err(NotAdmitted::Stopping);
+        }
+        if doors.admitted >= self.0.max_clients {
+            return Err(NotAdmitted::Full);
+        }
+        doors.admitted += 1;
+        Ok(Admission(self.clone()))
+    }
+
+    /// Whether a command of the client may be read now; if not, the session is told when it may.
+    pub fn may_read(&self, key: ClientKey) -> bool {
+        self.state().may_read(key)
+    }
+
+    /// Carries out a command of `bytes` bytes, or refuses it; the answer is queued either way.
+    pub fn execute(
+        &self,
+        key: ClientKey,
+        command: Result<Command, Refusal>,
+        bytes: usize,
+    ) -> Taken {
+        let now_ms = unix_ms();
+        self.with_jobs(|state| state.execute(key, command, bytes, now_ms))
+    }
+
+    /// Queues a control frame for a client.
+    pub fn push_control(&self, key: ClientKey, frame: &Frame) {
+        self.with_jobs(|state| state.push_control(key, frame));
+    }
+
+    /// Closes a client's connection.
+    pub fn close(&self, key: ClientKey, reason: CloseReason, text: &str) {
+        self.with_jobs(|state| state.close_client(key, reason, text));
+    }
+
+    /// Shuts the doors and closes every connection with `reason`.
+    pub fn stop(&self, reason: CloseReason) {
+        lock(&self.0.doors).shut = true;
+        self.with_jobs(|state| state.close_all(reason));
+    }
+
+    /// Waits until no client is left, those in the middle of the handshake included.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if lock(&self.0.doors).admitted == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Whether the hub has begun to stop.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.0.doors).shut
+    }
+
+    /// Clients connected.
+    pub fn client_count(&self) -> usize {
+        self.state().client_count()
+    }
+
+    /// Waits until there is something to write. For the one flusher.
+    pub async fn jobs_ready(&self) {
+        // The permit of a notification that nobody waits for is kept until the next wait.
+        while !self.state().has_jobs() {
+            self.0.jobs.notified().await;
+        }
+    }
+
+    /// Takes at most `most` jobs into `jobs`. For the one flusher, which writes them and then
+    /// calls [`Self::settle`] before it takes others.
+    pub fn take_jobs(&self, jobs: &mut Vec<Job>, most: usize) {
+        self.state().take_jobs(jobs, most);
+    }
+
+    /// Reports what became of the jobs; sets which sessions are to be woken.
+    pub fn settle(&self, jobs: &mut [Job]) {
+        self.state().settle(jobs);
+    }
+
+    /// A session that writes for itself, its socket having been full, reports what is left.
+    pub fn wrote(&self, key: ClientKey, left: usize) -> Next {
+        self.state().wrote(key, left)
+    }
+
+    /// A session reports frames it dropped from a batch it had taken.
+    pub fn dropped(&self, key: ClientKey, reason: CloseReason, frames: usize) {
+        self.state().dropped(key, reason, frames);
+    }
+
+    /// Pings the clients that have not been pinged for `interval`; closes those that are gone.
+    pub fn ping_round(&self, interval: Duration) {
+        let now = Instant::now();
+        self.with_jobs(|state| state.ping_round(interval, now));
+    }
+
+    /// Takes note of a pong; returns the round trip if it answers the last ping.
+    pub fn pong(&self, key: ClientKey, payload: &[u8]) -> Option<Duration> {
+        let now = Instant::now();
+        self.state().pong(key, payload, now)
+    }
+
+    /// Figures of the hub.
+    pub fn stats(&self) -> Stats {
+        self.state().stats()
+    }
+
+    fn with_jobs<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let before = state.has_jobs();
+        let result = act(&mut state);
+        let wake = !before && state.has_jobs();
+        drop(state);
+        if wake {
+            self.0.jobs.notify_one();
+        }
+        result
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
+    }
+}
+
+impl Admission {
+    /// Makes a client of it. `on_leave` is told when the client has gone, and why.
+    pub fn join(self, info: ClientInfo, on_leave: fn(ClientSummary, CloseReason)) -> Membership {
+        let key = self.0.state().join(info, unix_ms(), Instant::now());
+        // A client whose handshake the hub's stopping has overtaken is closed like the others.
+        if self.0.is_stopping() {
+            let reason = CloseReason::ServerStopping;
+            self.0.close(key, reason, reason.text());
+        }
+        Membership { admission: self, key, reason: CloseReason::InternalError, on_leave }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut doors = lock(&self.0.0.doors);
+        doors.admitted -= 1;
+        if doors.admitted == 0 {
+            self.0.0.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Membership {
+    /// The hub.
+    pub fn hub(&self) -> &Hub {
+        &self.admission.0
+    }
+
+    /// The client's key.
+    pub fn key(&self) -> ClientKey {
+        self.key
+    }
+
+    /// Says why the session ends. One that ends without saying so has failed.
+    pub fn ends(&mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let left = self.hub().state().leave(self.key, self.reason);
+        if let Some(summary) = left {
+            (self.on_leave)(summary, self.reason);
+        }
+    }
+}
+
+/// A panic while the lock was held has ended one session; the others go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,530 @@
+//! The hub's state: a policy object without locks, clocks or IO.
+//!
+//! Everything that happens is a method call here, one after the other; that order is the log's
+//! order and the order in which every listener gets its events. [`super::Hub`] holds the one lock
+//! around it and hands in the time.
+//!
+//! What there is to send leaves through a list of clients ([`State::take_jobs`]); what became of
+//! it comes back through [`State::settle`] and [`State::wrote`]. A client goes through its outbox's
+//! writers as follows:
+//!
+//! ```text
+//! Nobody ──push──▶ Listed ──take_jobs──▶ Flusher ──settle: all sent──▶ Nobody (or Listed)
+//!                                           └──settle: socket full──▶ Session ──wrote: empty──▶ Nobody
+//! ```
+
+use super::HubLimits;
+use super::channels::Channels;
+use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing};
+use super::log::MessageLog;
+use super::outbox::{Batch, Writer};
+use super::stats::{Stats, Totals};
+use crate::protocol::closing::Farewell;
+use crate::protocol::event;
+use crate::protocol::{
+    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Refusal,
+    RefusalReason, Stamper,
+};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Pings that may go unanswered before the client counts as gone.
+const MISSED_PINGS: u32 = 2;
+
+/// Something for the flusher to do for one client.
+#[derive(Debug)]
+pub struct Job {
+    /// The client.
+    pub key: ClientKey,
+    /// What to write; possibly nothing.
+    pub batch: Batch,
+    /// Set when the hub has decided to close the connection: the session is to be told.
+    pub close: Option<Closing>,
+    /// What became of the batch; set by the flusher.
+    pub outcome: Written,
+    /// Set by [`State::settle`]: the client's session may read commands again.
+    pub resume: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All of it is on its way.
+    All,
+    /// The socket is full; so many bytes are left, and the session goes on with them.
+    Left(usize),
+    /// The connection is gone.
+    Lost,
+}
+
+/// What the hub made of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was carried out or refused, and answered.
+    Done,
+    /// So it was, and now too much is queued: no further command is to be read for now.
+    DonePause,
+    /// The hub has decided to close the connection; the command was not looked at.
+    Closing,
+}
+
+/// The state. See the module's documentation.
+#[derive(Debug)]
+pub(super) struct State {
+    limits: HubLimits,
+    clients: Slab<Client>,
+    channels: Channels,
+    log: MessageLog,
+    stamper: Stamper,
+    next_id: u64,
+    /// Clients with something to send, or to be told that they are closed.
+    listed: VecDeque<usize>,
+    /// Bytes queued for all clients together.
+    queued: usize,
+    totals: Totals,
+}
+
+impl State {
+    pub fn new(limits: HubLimits, seed: u64) -> Self {
+        Self {
+            log: MessageLog::new(limits.max_log_messages, limits.max_log_bytes),
+            limits,
+            clients: Slab::new(),
+            channels: Channels::default(),
+            stamper: Stamper::new(seed),
+            next_id: 1,
+            listed: VecDeque::new(),
+            queued: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    pub fn join(&mut self, info: ClientInfo, now_ms: u64, now: Instant) -> ClientKey {
+        let id = self.next_id;
+        self.next_id += 1;
+        ClientKey::new(self.clients.insert(Client::new(id, info, now_ms, now)), id)
+    }
+
+    /// Forgets a client; what it leaves behind is its summary.
+    pub fn leave(&mut self, key: ClientKey, reason: CloseReason) -> Option<ClientSummary> {
+        self.unsubscribe_all(key);
+        self.drop_queue(key.slot, reason);
+        let client = self.clients.try_remove(key.slot)?;
+        self.queued -= client.outbox.in_flight;
+        self.totals.disconnects[reason as usize] += 1;
+        Some(client.summary(key.slot))
+    }
+
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there is something for the flusher to do.
+    pub fn has_jobs(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
+    /// Carries out a command, or answers that it is refused.
+    pub fn execute(
+        &mut self,
+        key: ClientKey,
+        command: Result<Command, Refusal>,
+        bytes: usize,
+        now_ms: u64,
+    ) -> Taken {
+        let Some(client) = self.open_client(key) else { return Taken::Closing };
+        client.last_activity_ms = now_ms;
+        client.counters.commands += 1;
+        client.counters.bytes_in += bytes as u64;
+        self.totals.bytes_in += bytes as u64;
+        let done = command.and_then(|command| {
+            let kind = command.kind();
+            match command {
+                Command::Open(channel) => self.open(key, &channel, now_ms),
+                Command::Close(channel) => self.close(key, &channel),
+                Command::Message(draft) => {
+                    self.publish(Some(key), draft, now_ms);
+                    Ok(())
+                }
+                Command::Log(slice) => {
+                    self.reply_log(key, slice);
+                    Ok(())
+                }
+            }
+            .map(|()| kind)
+            .map_err(|reason| Refusal { command: Some(kind), reason })
+        });
+        match done {
+            Ok(kind) => self.totals.commands[kind as usize] += 1,
+            Err(refusal) => {
+                self.totals.refused[refusal.reason.label_index()] += 1;
+                self.clients[key.slot].counters.refused += 1;
+                self.push(key.slot, &event::error(&refusal));
+            }
+        }
+        self.keep_total();
+        match self.may_read(key) {
+            true => Taken::Done,
+            false if self.open_client(key).is_some() => Taken::DonePause,
+            false => Taken::Closing,
+        }
+    }
+
+    /// Whether the client's next command may be read. If not, because too much is queued for it,
+    /// its session is told when it may.
+    pub fn may_read(&mut self, key: ClientKey) -> bool {
+        let half = self.limits.max_queue_bytes / 2;
+        let Some(client) = self.open_client(key) else { return false };
+        client.reading_paused = client.outbox.queued() >= half;
+        !client.reading_paused
+    }
+
+    fn open(
+        &mut self,
+        key: ClientKey,
+        name: &ChannelName,
+        now_ms: u64,
+    ) -> Result<(), RefusalReason> {
+        let client = &self.clients[key.slot];
+        let known = self.channels.find(name);
+        if !known.is_some_and(|channel| client.open.contains(&channel)) {
+            let limit = self.limits.max_channels_per_client;
+            if client.open.len() >= limit {
+                return Err(RefusalReason::TooManyChannels { limit });
+            }
+            let channel = self.channels.find_or_add(name, now_ms);
+            self.channels.listen(channel, key.slot);
+            let client = &mut self.clients[key.slot];
+            client.open.push(channel);
+            client.hears_all |= name.is_wildcard();
+        }
+        self.reply_channels(key, CommandKind::Open);
+        Ok(())
+    }
+
+    fn close(&mut self, key: ClientKey, name: &ChannelName) -> Result<(), RefusalReason> {
+        let client = &mut self.clients[key.slot];
+        let place = self
+            .channels
+            .find(name)
+            .and_then(|channel| client.open.iter().position(|&open| open == channel))
+            .ok_or_else(|| RefusalReason::NotOpen(name.clone()))?;
+        let channel = client.open.remove(place);
+        client.hears_all &= !name.is_wildcard();
+        self.channels.unlisten(channel, key.slot);
+        self.reply_channels(key, CommandKind::Close);
+        Ok(())
+    }
+
+    fn reply_channels(&mut self, key: ClientKey, command: CommandKind) {
+        let open = self.clients[key.slot].open.iter();
+        let names = open.map(|&channel| &self.channels.get(channel).name);
+        let reply = event::channels_result(command, names, self.limits.max_message_bytes);
+        self.push(key.slot, &reply);
+    }
+
+    fn reply_log(&mut self, key: ClientKey, slice: LogSlice) {
+        let (start, entries) = self.log.slice(slice);
+        let reply = event::log_result(entries, start, self.limits.max_message_bytes);
+        self.push(key.slot, &reply);
+    }
+
+    /// Sends a message: to its sender the result, to all others who listen the event, once each,
+    /// and into the log. Returns how many were to receive it.
+    pub fn publish(&mut self, sender: Option<ClientKey>, draft: Draft, now_ms: u64) -> usize {
+        let stamp = self.stamper.next(now_ms);
+        let channel = self.channels.find_or_add(draft.channel(), stamp.time_ms);
+        let (event, result) = draft.stamp(stamp);
+        if let Some(sender) = sender {
+            self.clients[sender.slot].counters.messages_in += 1;
+            self.push(sender.slot, &result);
+        }
+        let reached = self.deliver(sender, channel, &event);
+        self.totals.messages += 1;
+        self.totals.delivered += reached as u64;
+        self.channels.logged(channel, stamp.time_ms);
+        let (channels, totals) = (&mut self.channels, &mut self.totals);
+        self.log.push(event, channel, |evicted| {
+            channels.evicted(evicted);
+            totals.evicted += 1;
+        });
+        self.keep_total();
+        reached
+    }
+
+    fn deliver(&mut self, sender: Option<ClientKey>, channel: usize, event: &Event) -> usize {
+        let sender = sender.map(|key| key.slot);
+        let wildcard = self.channels.wildcard();
+        let mut reached = 0;
+        let mut too_slow = Vec::new();
+        for source in [Some(channel), wildcard.filter(|&wildcard| wildcard != channel)] {
+            let Some(source) = source else { continue };
+            let listeners = self.channels.take_listeners(source);
+            for &slot in &listeners {
+                // Who hears everything gets the event as a listener of `*`, and only so.
+                let other_way = self.clients[slot].hears_all && Some(source) != wildcard;
+                if Some(slot) == sender || other_way {
+                    continue;
+                }
+                if self.push_event(slot, &event.frame) {
+                    reached += 1;
+                } else {
+                    too_slow.push(slot);
+                }
+            }
+            self.channels.put_listeners(source, listeners);
+        }
+        for slot in too_slow {
+            self.count_dropped(slot, CloseReason::TooSlow, 1);
+            self.close_slot(slot, CloseReason::TooSlow, CloseReason::TooSlow.text());
+        }
+        reached
+    }
+
+    /// Queues a live event; false if the client's budget does not allow it.
+    fn push_event(&mut self, slot: usize, frame: &Frame) -> bool {
+        let client = &mut self.clients[slot];
+        if client.outbox.queued() + frame.wire().len() > self.limits.max_queue_bytes {
+            return false;
+        }
+        client.counters.messages_out += 1;
+        self.push(slot, frame);
+        true
+    }
+
+    /// Queues a frame.
+    fn push(&mut self, slot: usize, frame: &Frame) {
+        let outbox = &mut self.clients[slot].outbox;
+        outbox.queue.push(frame);
+        self.queued += frame.wire().len();
+        if outbox.writer == Writer::Nobody {
+            outbox.writer = Writer::Listed;
+            self.listed.push_back(slot);
+        }
+    }
+
+    /// Queues a control frame, such as a pong, or a last ping for a client that is being closed.
+    pub fn push_control(&mut self, key: ClientKey, frame: &Frame) {
+        if self.client(key).is_some() {
+            self.push(key.slot, frame);
+            self.keep_total();
+        }
+    }
+
+    /// Closes the longest queues until all together keep to their budget.
+    fn keep_total(&mut self) {
+        while self.queued > self.limits.total_queue_bytes {
+            let open = self.clients.iter().filter(|(_, client)| client.closing.is_none());
+            let longest = open.max_by_key(|(_, client)| client.outbox.queued());
+            let Some((slot, _)) = longest else { break };
+            let text = "too slow: the queues of all clients are full and this one is the longest";
+            self.close_slot(slot, CloseReason::TooSlow, text);
+        }
+    }
+
+    /// Takes at most `most` jobs.
+    pub fn take_jobs(&mut self, jobs: &mut Vec<Job>, most: usize) {
+        while jobs.len() < most
+            && let Some(slot) = self.listed.pop_front()
+        {
+            // A slot on the list may be vacant by now, or another client's.
+            let Some(client) = self.clients.get_mut(slot) else { continue };
+            let close = client.closing.as_ref().filter(|_| !client.told).cloned();
+            client.told |= close.is_some();
+            let mut batch = Batch::default();
+            if client.outbox.writer == Writer::Listed {
+                batch = std::mem::take(&mut client.outbox.queue);
+                client.outbox.in_flight = batch.bytes();
+                client.outbox.writer = Writer::Flusher;
+            } else if close.is_none() {
+                continue;
+            }
+            let key = ClientKey::new(slot, client.id);
+            jobs.push(Job { key, batch, close, outcome: Written::All, resume: false });
+        }
+    }
+
+    /// Takes note of what became of the jobs' batches.
+    pub fn settle(&mut self, jobs: &mut [Job]) {
+        for job in jobs {
+            if self.client(job.key).is_none_or(|c| c.outbox.writer != Writer::Flusher) {
+                continue;
+            }
+            let left = if let Written::Left(left) = job.outcome { left } else { 0 };
+            self.note_written(job.key, left);
+            let client = &mut self.clients[job.key.slot];
+            client.outbox.writer = match job.outcome {
+                Written::All if client.outbox.queue.is_empty() => Writer::Nobody,
+                Written::All => {
+                    self.listed.push_back(job.key.slot);
+                    Writer::Listed
+                }
+                // Of a lost connection nothing more is written; its session ends.
+                Written::Left(_) | Written::Lost => Writer::Session,
+            };
+            let short = client.outbox.queued() < self.limits.max_queue_bytes / 2;
+            job.resume = client.closing.is_some() || (client.reading_paused && short);
+        }
+    }
+
+    /// A session reports how much is left of what it writes; when nothing is, it gets the next
+    /// batch to go on with.
+    pub fn wrote(&mut self, key: ClientKey, left: usize) -> Next {
+        if self.client(key).is_none_or(|c| c.outbox.writer == Writer::Flusher) {
+            return Next::Wait;
+        }
+        self.note_written(key, left);
+        let outbox = &mut self.clients[key.slot].outbox;
+        if left > 0 {
+            return Next::Wait;
+        }
+        if outbox.queue.is_empty() {
+            outbox.writer = Writer::Nobody;
+            return Next::Done;
+        }
+        let batch = std::mem::take(&mut outbox.queue);
+        outbox.in_flight = batch.bytes();
+        outbox.writer = Writer::Session;
+        Next::Batch(batch)
+    }
+
+    fn note_written(&mut self, key: ClientKey, left: usize) {
+        let client = &mut self.clients[key.slot];
+        // Where the queue was cut nothing counts as in flight any more.
+        let written = client.outbox.in_flight.saturating_sub(left);
+        client.outbox.in_flight -= written;
+        client.counters.bytes_out += written as u64;
+        self.totals.bytes_out += written as u64;
+        self.queued -= written;
+    }
+
+    /// Closes a connection: the client leaves its channels at once, and its session is told.
+    pub fn close_client(&mut self, key: ClientKey, reason: CloseReason, text: &str) {
+        if self.client(key).is_some() {
+            self.close_slot(key.slot, reason, text);
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&mut self, reason: CloseReason) {
+        let slots: Vec<usize> = self.clients.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.close_slot(slot, reason, reason.text());
+        }
+    }
+
+    fn close_slot(&mut self, slot: usize, reason: CloseReason, text: &str) {
+        let client = &mut self.clients[slot];
+        if client.closing.is_some() {
+            return;
+        }
+        client.closing = Some(Closing { reason, text: text.to_owned() });
+        let key = ClientKey::new(slot, client.id);
+        self.unsubscribe_all(key);
+        if reason.farewell() == Farewell::Cut {
+            self.drop_queue(slot, reason);
+            let outbox = &mut self.clients[slot].outbox;
+            self.queued -= std::mem::take(&mut outbox.in_flight);
+        }
+        self.listed.push_back(slot);
+    }
+
+    fn unsubscribe_all(&mut self, key: ClientKey) {
+        let Some(client) = self.client(key) else { return };
+        client.hears_all = false;
+        for channel in std::mem::take(&mut client.open) {
+            self.channels.unlisten(channel, key.slot);
+        }
+    }
+
+    fn drop_queue(&mut self, slot: usize, reason: CloseReason) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        let mut queue = std::mem::take(&mut client.outbox.queue);
+        self.queued -= queue.bytes();
+        let frames = queue.cut();
+        self.count_dropped(slot, reason, frames);
+    }
+
+    /// Takes note of frames that were due to a client and are not sent.
+    fn count_dropped(&mut self, slot: usize, reason: CloseReason, frames: usize) {
+        self.clients[slot].counters.dropped += frames as u64;
+        self.totals.dropped[reason as usize] += frames as u64;
+    }
+
+    /// Takes note of frames that a session dropped from a batch it had taken.
+    pub fn dropped(&mut self, key: ClientKey, reason: CloseReason, frames: usize) {
+        if self.client(key).is_some() {
+            self.count_dropped(key.slot, reason, frames);
+        }
+    }
+
+    /// Pings every client that has not been pinged for `interval`, and closes those that left the
+    /// last pings unanswered.
+    pub fn ping_round(&mut self, interval: Duration, now: Instant) {
+        let open = self.clients.iter().filter(|(_, client)| client.closing.is_none());
+        let due = open.filter(|(_, client)| now >= client.pings.last + interval);
+        let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
+        for slot in due {
+            let pings = &mut self.clients[slot].pings;
+            if pings.unanswered >= MISSED_PINGS {
+                let reason = CloseReason::PingTimeout;
+                self.close_slot(slot, reason, reason.text());
+                continue;
+            }
+            pings.unanswered += 1;
+            pings.sequence = pings.sequence.wrapping_add(1);
+            pings.last = now;
+            let frame = Frame::ping(&pings.sequence.to_be_bytes());
+            self.push(slot, &frame);
+        }
+        self.keep_total();
+    }
+
+    /// Takes note of a pong. Any pong proves that the client lives; the one that answers the last
+    /// ping also tells how long it took, which is returned.
+    pub fn pong(&mut self, key: ClientKey, payload: &[u8], now: Instant) -> Option<Duration> {
+        let pings = &mut self.client(key)?.pings;
+        let answers_last = pings.unanswered > 0 && payload == pings.sequence.to_be_bytes();
+        pings.unanswered = 0;
+        if answers_last {
+            pings.round_trip = Some(now.saturating_duration_since(pings.last));
+        }
+        pings.round_trip.filter(|_| answers_last)
+    }
+
+    /// A client by its key, being closed or not.
+    fn client(&mut self, key: ClientKey) -> Option<&mut Client> {
+        self.clients.get_mut(key.slot).filter(|client| client.id == key.id())
+    }
+
+    /// A client that is not being closed.
+    fn open_client(&mut self, key: ClientKey) -> Option<&mut Client> {
+        self.client(key).filter(|client| client.closing.is_none())
+    }
+
+    pub fn stats(&self) -> Stats {
+        let queues = self.clients.iter().map(|(_, client)| client.outbox.queued());
+        Stats {
+            clients: self.clients.len(),
+            channels: self.channels.len(),
+            subscriptions: self.channels.subscriptions(),
+            log_messages: self.log.len(),
+            log_bytes: self.log.bytes(),
+            queued_bytes: self.queued,
+            longest_queue_bytes: queues.max().unwrap_or(0),
+            totals: self.totals.clone(),
+        }
+    }
+}
+
+/// What a session is to write next.
+#[derive(Debug)]
+pub enum Next {
+    /// These frames.
+    Batch(Batch),
+    /// Nothing: the queue is empty, and the flusher writes what comes.
+    Done,
+    /// Nothing for now: there is something left of the last batch, or the flusher is writing.
+    Wait,
+}
