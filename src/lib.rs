@@ -4,5 +4,11 @@
 //!
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
 
-pub mod config;
 pub mod app;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod hub;
+pub mod metrics;
+pub mod ops;
+pub mod protocol;

@@ -1,0 +1,132 @@
+//! How a connection is closed: what is still sent, and how long an answer is waited for.
+//!
+//! What a client has received is always a prefix of what it was due, in order; which part of its
+//! queue is still sent depends on the reason (`protocol::closing::Farewell`).
+
+use super::session::{Discarded, Session};
+use crate::hub::{Closing, Next};
+use crate::protocol::closing::Farewell;
+use crate::protocol::{CloseReason, Frame};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The payload of the last ping; those of other pings have four bytes.
+pub(super) const PING: &[u8] = b"goodbye";
+
+/// How long a client may take to read what is still queued for it.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// How long the close frame waits for the pong.
+const PONG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the answer to the close frame is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq)]
+enum Goal {
+    Sent,
+    Pong,
+    Answer,
+}
+
+/// What ended the waiting before the goal was reached.
+#[derive(PartialEq)]
+enum Gone {
+    /// The peer sent a close frame of its own.
+    Closed,
+    /// The connection has ended.
+    Lost,
+}
+
+/// Answers a peer's close frame. Nothing else is sent, since the peer has said it will not look.
+pub(super) async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
+    let reason = CloseReason::ClientClosed;
+    // Leaves the channels, and stops the flusher from writing behind the close frame.
+    session.hub().close(session.key(), reason, reason.text());
+    session.hub().dropped(session.key(), reason, session.link.cut());
+    session.link.append(&Frame::close(code, ""));
+    let _ = timeout(ANSWER_TIMEOUT, reach(session, Goal::Sent)).await;
+    reason
+}
+
+/// Closes the connection.
+pub(super) async fn close(session: &mut Session, closing: Closing) -> CloseReason {
+    let last_words = match closing.reason.farewell() {
+        Farewell::Cut => {
+            cut(session, closing.reason);
+            Ok(())
+        }
+        Farewell::Queue => send_queue(session, closing.reason).await,
+        Farewell::QueueThenPing => match send_queue(session, closing.reason).await {
+            Ok(()) => ping(session).await,
+            gone => gone,
+        },
+    };
+    // Whatever happens on the way, the hub's reason is why the connection ended.
+    let goal = match last_words {
+        Ok(()) => Goal::Answer,
+        Err(Gone::Closed) => Goal::Sent,
+        Err(Gone::Lost) => return closing.reason,
+    };
+    session.link.append(&Frame::close(closing.reason.code(), &closing.text));
+    if timeout(ANSWER_TIMEOUT, reach(session, goal)).await.is_err() {
+        // A peer that does not answer may not be reading either: a reset gives back at once what
+        // the kernel keeps for it.
+        let _ = session.link.stream().set_zero_linger();
+    }
+    closing.reason
+}
+
+/// Pings, and waits for the pong as long as the game may need to hand on what it was sent.
+async fn ping(session: &mut Session) -> Result<(), Gone> {
+    session.link.append(&Frame::ping(PING));
+    timeout(PONG_TIMEOUT, reach(session, Goal::Pong)).await.unwrap_or(Ok(()))
+}
+
+/// Sends what is queued; what is not read in time is dropped.
+async fn send_queue(session: &mut Session, reason: CloseReason) -> Result<(), Gone> {
+    match timeout(QUEUE_TIMEOUT, reach(session, Goal::Sent)).await {
+        Ok(reached) => reached,
+        Err(_) => {
+            cut(session, reason);
+            Ok(())
+        }
+    }
+}
+
+fn cut(session: &Session, reason: CloseReason) {
+    session.hub().dropped(session.key(), reason, session.link.cut());
+}
+
+async fn reach(session: &mut Session, goal: Goal) -> Result<(), Gone> {
+    poll_fn(|cx| poll(session, goal, cx)).await
+}
+
+fn poll(session: &mut Session, goal: Goal, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    session.link.register(cx.waker());
+    let Ok(sent) = session.poll_write(cx) else { return Poll::Ready(Err(Gone::Lost)) };
+    if goal == Goal::Sent && sent {
+        match session.hub().wrote(session.key(), 0) {
+            Next::Batch(batch) => {
+                session.link.send(batch);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Next::Done => return Poll::Ready(Ok(())),
+            Next::Wait => {}
+        }
+    }
+    loop {
+        match session.discard(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Discarded::Gone) => return Poll::Ready(Err(Gone::Lost)),
+            Poll::Ready(Discarded::Pong) if goal == Goal::Pong => return Poll::Ready(Ok(())),
+            Poll::Ready(Discarded::Close) if goal == Goal::Answer => return Poll::Ready(Ok(())),
+            Poll::Ready(Discarded::Close) => return Poll::Ready(Err(Gone::Closed)),
+            Poll::Ready(Discarded::Pong) => {}
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The websocket handshake (RFC 6455, 4.2), and words for those who ask for something else.
+//!
+//! No extension and no subprotocol is ever accepted: permessage-deflate has broken connections
+//! with the game's client, and an answer it did not ask for fails its handshake.
+
+use super::Shared;
+use super::link::Link;
+use super::session;
+use crate::hub::{Admission, ClientInfo, ClientSummary, Hub, NotAdmitted};
+use crate::metrics::Rejection;
+use crate::protocol::CloseReason;
+use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use poem::error::NotFoundError;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use poem::web::RemoteAddr;
+use poem::{Endpoint, Request, Response, Result};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+/// The upgrade of a request's connection, which the listener puts into its extensions.
+#[derive(Debug, Clone)]
+pub struct Upgrade(pub OnUpgrade);
+
+/// Longest User-Agent that is kept, in characters.
+const MAX_USER_AGENT: usize = 128;
+
+/// When a client that found the hub full may try again, in seconds.
+const RETRY_AFTER_SECONDS: &str = "10";
+
+const WHAT_THIS_IS: &str = "This is a Skynet hub: a websocket endpoint for ComputerCraft \
+    computers and other programs. Connect with a websocket client, in the game for instance with \
+    http.websocket(\"ws://HOST:PORT/connect\").\n";
+
+/// The endpoint of `/connect`.
+pub(super) struct Connect {
+    shared: Arc<Shared>,
+    hub: Hub,
+}
+
+impl Connect {
+    pub fn new(shared: Arc<Shared>, hub: Hub) -> Self {
+        Self { shared, hub }
+    }
+
+    /// Counts a refused handshake, and closes its connection.
+    fn reject(&self, rejection: Rejection, request: &Request, response: Response) -> Response {
+        self.shared.metrics.reject(rejection);
+        debug!(address = %request.remote_addr(), reason = rejection.label(), "handshake refused");
+        with(response, header::CONNECTION, "close")
+    }
+}
+
+impl Endpoint for Connect {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let key = match check(&request) {
+            Ok(key) => key,
+            Err(response) => {
+                return Ok(self.reject(Rejection::BadHandshake, &request, response));
+            }
+        };
+        let Some(Upgrade(upgrade)) = request.extensions().get::<Upgrade>().cloned() else {
+            let response = answer(StatusCode::BAD_REQUEST, "This connection cannot be upgraded.\n");
+            return Ok(self.reject(Rejection::BadHandshake, &request, response));
+        };
+        let admission = match self.hub.admit() {
+            Ok(admission) => admission,
+            Err(why) => {
+                let (rejection, words) = match why {
+                    NotAdmitted::Full => (Rejection::Full, "The hub is full; try again later.\n"),
+                    NotAdmitted::Stopping => {
+                        (Rejection::Stopping, "The hub is stopping; try again later.\n")
+                    }
+                };
+                let response = answer(StatusCode::SERVICE_UNAVAILABLE, words);
+                let response = with(response, header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+                return Ok(self.reject(rejection, &request, response));
+            }
+        };
+        let info = ClientInfo { address: address(&request), user_agent: user_agent(&request) };
+        tokio::spawn(serve(self.shared.clone(), admission, info, upgrade));
+        let mut response = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .finish();
+        response.headers_mut().typed_insert(SecWebsocketAccept::from(key));
+        Ok(response)
+    }
+}
+
+/// The answer to a request for anything but `/connect`.
+pub(super) async fn no_such_page(_: NotFoundError) -> Response {
+    let words = format!("Nothing is here; the hub is at /connect.\n{WHAT_THIS_IS}");
+    answer(StatusCode::NOT_FOUND, words)
+}
+
+/// Waits for the upgrade, and serves the client from then on.
+async fn serve(shared: Arc<Shared>, admission: Admission, info: ClientInfo, upgrade: OnUpgrade) {
+    // A client that has gone in the meantime has not been one.
+    let Ok(upgraded) = upgrade.await else { return };
+    let Some((stream, early)) = socket(upgraded) else { return };
+    shared.metrics.connections.inc();
+    let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
+    let membership = admission.join(info, said_goodbye);
+    info!(id = membership.key().id(), %address, %user_agent, "client connected");
+    let link = Arc::new(Link::new(membership.key(), stream));
+    shared.links.insert(&link);
+    // The handshake's future ends here; a session is a smaller one.
+    tokio::spawn(async move { session::run(shared, link, membership, &early).await });
+}
+
+/// The socket of an upgraded connection, and what hyper has read of it behind the handshake.
+fn socket(upgraded: Upgraded) -> Option<(TcpStream, hyper::body::Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+fn said_goodbye(client: ClientSummary, reason: CloseReason) {
+    let connected = UNIX_EPOCH + Duration::from_millis(client.connected_at_ms);
+    let seconds = connected.elapsed().unwrap_or_default().as_secs();
+    let counters = client.counters;
+    info!(
+        id = client.key.id(),
+        address = %client.info.address,
+        reason = reason.label(),
+        seconds,
+        commands = counters.commands,
+        refused = counters.refused,
+        messages_in = counters.messages_in,
+        messages_out = counters.messages_out,
+        bytes_in = counters.bytes_in,
+        bytes_out = counters.bytes_out,
+        dropped = counters.dropped,
+        "client disconnected"
+    );
+}
+
+/// Checks a request for `/connect`; returns its key, or the answer that says what is wrong.
+fn check(request: &Request) -> Result<SecWebsocketKey, Response> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        let words = format!("Only GET is allowed here.\n{WHAT_THIS_IS}");
+        return Err(with(answer(StatusCode::METHOD_NOT_ALLOWED, words), header::ALLOW, "GET"));
+    }
+    let upgrade = has_token(headers, &header::UPGRADE, "websocket")
+        && has_token(headers, &header::CONNECTION, "upgrade");
+    if !upgrade || request.version() < Version::HTTP_11 {
+        return Err(upgrade_required(WHAT_THIS_IS));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(upgrade_required(
+            "Only version 13 of the websocket protocol is spoken here.\n",
+        ));
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).into_iter();
+    let well_formed = match (keys.next(), keys.next()) {
+        (Some(key), None) => is_key(key.as_bytes()),
+        _ => false,
+    };
+    headers.typed_get().filter(|_| well_formed).ok_or_else(|| {
+        let words = "Sec-WebSocket-Key must be given once: 16 bytes in base64.\n";
+        answer(StatusCode::BAD_REQUEST, words)
+    })
+}
+
+fn upgrade_required(words: &'static str) -> Response {
+    let response = answer(StatusCode::UPGRADE_REQUIRED, words);
+    let response = with(response, header::UPGRADE, "websocket");
+    with(response, header::SEC_WEBSOCKET_VERSION, "13")
+}
+
+fn answer(status: StatusCode, words: impl Into<poem::Body>) -> Response {
+    Response::builder().status(status).content_type("text/plain; charset=utf-8").body(words)
+}
+
+fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+/// Whether a header that is a list of tokens, in one line or several, has `token` in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// Whether `key` is 16 bytes in base64.
+fn is_key(key: &[u8]) -> bool {
+    key.strip_suffix(b"==").is_some_and(|digits| {
+        digits.len() == 22
+            && digits.iter().all(|&digit| digit.is_ascii_alphanumeric() || b"+/".contains(&digit))
+    })
+}
+
+fn address(request: &Request) -> SocketAddr {
+    let RemoteAddr(address) = request.remote_addr();
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    address.as_socket_addr().copied().unwrap_or(unknown)
+}
+
+fn user_agent(request: &Request) -> Option<Box<str>> {
+    let header = request.headers().get(header::USER_AGENT)?;
+    let text = String::from_utf8_lossy(header.as_bytes());
+    Some(text.chars().take(MAX_USER_AGENT).collect())
+}

@@ -1,0 +1,225 @@
+//! One client's socket, as the flusher and the client's session share it.
+//!
+//! The flusher writes to all sockets in turn, which costs no wake-up and no task for a delivery.
+//! Only when a socket is full does its session take over and write until it is empty again; the
+//! hub's outbox knows whose turn it is, so the two never write at once.
+
+use crate::hub::{Batch, ClientKey, Closing, Written};
+use crate::protocol::Frame;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use tokio::net::TcpStream;
+
+/// Most buffers in one vectored write.
+const MAX_SLICES: usize = 64;
+
+/// A client's socket.
+#[derive(Debug)]
+pub struct Link {
+    key: ClientKey,
+    stream: TcpStream,
+    state: Mutex<State>,
+    /// Bytes of unfinished frames that the session keeps.
+    partial: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the socket has not taken yet.
+    left: Batch,
+    waker: Option<Waker>,
+    closing: Option<Closing>,
+}
+
+impl Link {
+    /// A link to the client `key` over `stream`.
+    pub fn new(key: ClientKey, stream: TcpStream) -> Self {
+        Self { key, stream, state: Mutex::default(), partial: AtomicUsize::new(0) }
+    }
+
+    /// The client.
+    pub fn key(&self) -> ClientKey {
+        self.key
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Writes `batch` as far as the socket takes it, and keeps the rest.
+    pub fn send(&self, batch: Batch) -> Written {
+        let mut state = self.state();
+        debug_assert!(state.left.is_empty(), "the hub hands out one batch at a time");
+        state.left = batch;
+        self.write(&mut state)
+    }
+
+    /// Goes on with what is left.
+    pub fn flush(&self) -> Written {
+        self.write(&mut self.state())
+    }
+
+    /// Adds a frame behind what is left, for [`Self::flush`] to write.
+    pub fn append(&self, frame: &Frame) {
+        self.state().left.push(frame);
+    }
+
+    /// Drops what is left but for a frame begun; returns how many frames were dropped.
+    pub fn cut(&self) -> usize {
+        self.state().left.cut()
+    }
+
+    /// Bytes that the socket has not taken yet.
+    pub fn left(&self) -> usize {
+        self.state().left.bytes()
+    }
+
+    /// Tells the session that the connection is to be closed.
+    pub fn close(&self, closing: Closing) {
+        let mut state = self.state();
+        state.closing.get_or_insert(closing);
+        wake(state);
+    }
+
+    /// Wakes the session.
+    pub fn wake(&self) {
+        wake(self.state());
+    }
+
+    /// Registers the session's waker; returns how to close the connection, if it is to be closed.
+    pub fn register(&self, waker: &Waker) -> Option<Closing> {
+        let mut state = self.state();
+        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        state.closing.clone()
+    }
+
+    fn write(&self, state: &mut State) -> Written {
+        while !state.left.is_empty() {
+            match self.write_once(&state.left) {
+                Ok(written) => state.left.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The session waits for the socket, so it must look at it.
+                    wake_by_ref(state);
+                    return Written::Left(state.left.bytes());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    // The session learns from its own reading what has become of the connection.
+                    state.left = Batch::default();
+                    wake_by_ref(state);
+                    return Written::Lost;
+                }
+            }
+        }
+        state.left = Batch::default();
+        Written::All
+    }
+
+    fn write_once(&self, batch: &Batch) -> io::Result<usize> {
+        if let Some(single) = batch.as_single() {
+            return self.stream.try_write(single);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = batch.fill(&mut slices);
+        self.stream.try_write_vectored(&slices[..count])
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake_by_ref(state: &State) {
+    if let Some(waker) = &state.waker {
+        waker.wake_by_ref();
+    }
+}
+
+fn wake(state: MutexGuard<'_, State>) {
+    let waker = state.waker.clone();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The links of all clients by slot, and the budget for their unfinished frames.
+#[derive(Debug)]
+pub struct Links {
+    by_slot: Mutex<Vec<Option<Arc<Link>>>>,
+    /// Bytes of unfinished frames of all clients together.
+    partial: AtomicUsize,
+    max_partial: usize,
+}
+
+impl Links {
+    /// No links; all clients together may keep `max_partial` bytes of unfinished frames.
+    pub fn new(max_partial: usize) -> Self {
+        Self { by_slot: Mutex::default(), partial: AtomicUsize::new(0), max_partial }
+    }
+
+    /// Adds a client's link.
+    pub fn insert(&self, link: &Arc<Link>) {
+        let slot = link.key.slot();
+        let mut by_slot = self.by_slot();
+        if by_slot.len() <= slot {
+            by_slot.resize(slot + 1, None);
+        }
+        by_slot[slot] = Some(link.clone());
+    }
+
+    /// Removes a client's link. To be called before its slot can be used again.
+    pub fn remove(&self, link: &Link) {
+        self.note_partial(link, 0);
+        self.by_slot()[link.key.slot()] = None;
+    }
+
+    /// Calls `act` for those of `items` whose client, named by `key`, has a link.
+    pub fn for_each<T>(
+        &self,
+        items: &mut [T],
+        key: impl Fn(&T) -> ClientKey,
+        mut act: impl FnMut(&mut T, &Link),
+    ) {
+        let by_slot = self.by_slot();
+        for item in items {
+            let key = key(item);
+            if let Some(Some(link)) = by_slot.get(key.slot())
+                && link.key == key
+            {
+                act(item, link);
+            }
+        }
+    }
+
+    /// Takes note of how many bytes of unfinished frames a session keeps. If that is too much for
+    /// all together, returns the client that keeps the most.
+    pub fn note_partial(&self, link: &Link, bytes: usize) -> Option<ClientKey> {
+        let before = link.partial.swap(bytes, Ordering::Relaxed);
+        if bytes <= before {
+            self.partial.fetch_sub(before - bytes, Ordering::Relaxed);
+            return None;
+        }
+        let total = self.partial.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
+        if total <= self.max_partial {
+            return None;
+        }
+        let by_slot = self.by_slot();
+        let most = by_slot.iter().flatten().max_by_key(|link| link.partial.load(Ordering::Relaxed));
+        most.map(|link| link.key)
+    }
+
+    /// Bytes of unfinished frames of all clients together.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.load(Ordering::Relaxed)
+    }
+
+    fn by_slot(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
+        self.by_slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

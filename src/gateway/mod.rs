@@ -1,0 +1,103 @@
+//! The websocket gateway: from a request for `/connect` to the end of the connection.
+//!
+//! Knows the hub, the protocol and the metrics; carries out nothing itself.
+//!
+//! - `handshake`: requests, and the upgrade of those that are a client's.
+//! - `session`: one client's reading loop; `farewell`: how it is closed.
+//! - `link`: a client's socket; `flusher`: the one task that writes to all of them.
+//! - `rate`: how many commands a client may send.
+
+mod farewell;
+mod flusher;
+mod handshake;
+mod link;
+mod rate;
+mod session;
+
+pub use handshake::Upgrade;
+
+use crate::config::LimitsConfig;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::protocol::CommandLimits;
+use crate::protocol::event::EVENT_RESERVE_BYTES;
+use link::Links;
+use poem::{Endpoint, EndpointExt, Response, Route};
+use rate::Rate;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rounds of the keepalive in a ping interval: a client is pinged at most a twenty-fifth late.
+const ROUNDS_PER_INTERVAL: u32 = 25;
+
+/// The gateway; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    hub: Hub,
+    ping_interval: Duration,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+struct Shared {
+    limits: SessionLimits,
+    links: Arc<Links>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct SessionLimits {
+    max_frame_bytes: usize,
+    command: CommandLimits,
+    rate: Rate,
+}
+
+impl Gateway {
+    /// A gateway to `hub`.
+    pub fn new(hub: Hub, limits: &LimitsConfig, metrics: Arc<Metrics>) -> Self {
+        let command = CommandLimits {
+            max_channel_name_bytes: limits.max_channel_name_bytes,
+            max_event_bytes: limits.max_message_bytes - EVENT_RESERVE_BYTES,
+        };
+        let rate = Rate { per_second: limits.messages_per_second, burst: limits.message_burst };
+        let limits_of_sessions =
+            SessionLimits { max_frame_bytes: limits.max_frame_bytes, command, rate };
+        let links = Arc::new(Links::new(limits.total_partial_bytes));
+        Self {
+            shared: Arc::new(Shared { limits: limits_of_sessions, links, metrics }),
+            hub,
+            ping_interval: limits.ping_interval,
+        }
+    }
+
+    /// The routes of the hub's listener: `/connect`, `/connect/`, and a sentence for the rest.
+    pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
+        let connect = Arc::new(handshake::Connect::new(self.shared.clone(), self.hub.clone()));
+        Route::new()
+            .at("/connect", connect.clone())
+            .at("/connect/", connect)
+            .catch_error(handshake::no_such_page)
+            .map_to_response()
+    }
+
+    /// Writes to all clients and pings them, for ever.
+    pub async fn run(self) {
+        let keepalive = keepalive(self.hub.clone(), self.ping_interval);
+        tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
+    }
+
+    /// Bytes of unfinished frames of all clients together.
+    pub fn partial_bytes(&self) -> usize {
+        self.shared.links.partial_bytes()
+    }
+}
+
+async fn keepalive(hub: Hub, ping_interval: Duration) {
+    let mut rounds = tokio::time::interval(ping_interval / ROUNDS_PER_INTERVAL);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        hub.ping_round(ping_interval);
+    }
+}

@@ -1,0 +1,397 @@
+//! One client's session: from the upgrade to the end of its connection.
+//!
+//! A session reads frames, has their commands carried out, and writes only when its socket was
+//! full (see `flusher`). It is one future with little state: bytes are read into a buffer that all
+//! sessions of a thread share, and only what is not a whole frame is kept.
+//!
+//! ```text
+//! serving ──peer closed, or connection lost──▶ end
+//!    └──the hub closes, or the framing is broken──▶ farewell ──▶ end
+//! ```
+
+use super::Shared;
+use super::farewell;
+use super::link::Link;
+use super::rate::{Bucket, Verdict};
+use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
+use crate::protocol::command;
+use crate::protocol::websocket::{Decoder, Incoming, Violation};
+use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// Bytes read at once, into a buffer that all sessions of a thread share.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Reads before the other sessions get a turn.
+const READS_PER_TURN: usize = 4;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// A session.
+pub(super) struct Session {
+    pub(super) link: Arc<Link>,
+    pub(super) decoder: Decoder,
+    shared: Arc<Shared>,
+    /// Bytes that are not a whole frame yet, or that wait until commands may be read again.
+    carry: Vec<u8>,
+    /// Whether what is kept waits to be looked at: until the client's queue is shorter.
+    paused: bool,
+    /// Whether the framing was broken, so that nothing more can be made of what comes.
+    broken: bool,
+    bucket: Bucket,
+    /// Last, so that the link is gone before the slot can be another client's.
+    membership: Membership,
+}
+
+/// How serving ended.
+pub(super) enum End {
+    /// The peer sent a close frame with this code, which is to be answered.
+    PeerClosed(Option<u16>),
+    /// The peer has ended its stream, or the connection broke.
+    Gone(CloseReason),
+    /// The connection is to be closed.
+    Closing(Closing),
+}
+
+/// What comes after some input.
+enum Flow {
+    /// More input.
+    More,
+    /// Nothing until the queue is shorter.
+    Pause,
+    /// The end.
+    End(End),
+}
+
+/// Serves a client until its connection has ended. `early` is what was read of the stream behind
+/// the handshake.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    membership: Membership,
+    early: &[u8],
+) {
+    let mut session = Session {
+        decoder: Decoder::new(shared.limits.max_frame_bytes),
+        carry: early.to_vec(),
+        paused: !early.is_empty(),
+        broken: false,
+        bucket: Bucket::new(shared.limits.rate, Instant::now()),
+        shared,
+        link,
+        membership,
+    };
+    let end = poll_fn(|cx| session.poll(cx)).await;
+    let reason = match end {
+        End::Gone(reason) => reason,
+        // Rare and long: in a box of its own, so that a session that serves stays small.
+        End::PeerClosed(code) => Box::pin(farewell::answer(&mut session, code)).await,
+        End::Closing(closing) => Box::pin(farewell::close(&mut session, closing)).await,
+    };
+    session.membership.ends(reason);
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.links.remove(&self.link);
+    }
+}
+
+impl Session {
+    pub(super) fn hub(&self) -> &Hub {
+        self.membership.hub()
+    }
+
+    pub(super) fn key(&self) -> ClientKey {
+        self.link.key()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Some(closing) = self.link.register(cx.waker()) {
+            return Poll::Ready(End::Closing(closing));
+        }
+        if self.poll_write(cx).is_err() {
+            return Poll::Ready(End::Gone(CloseReason::ConnectionLost));
+        }
+        self.poll_read(cx).map(|end| {
+            if let End::Closing(closing) = &end {
+                // The client leaves its channels before anything else happens.
+                self.hub().close(self.key(), closing.reason, &closing.text);
+            }
+            end
+        })
+    }
+
+    /// Goes on with what the socket did not take, as far as it takes it now. True when nothing is
+    /// left to be written by the session.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut left = self.link.left();
+        while left > 0 {
+            match self.link.stream().poll_write_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return Ok(false),
+            }
+            left = self.after(self.link.flush())?;
+            while left == 0 {
+                match self.hub().wrote(self.key(), 0) {
+                    Next::Batch(batch) => left = self.after(self.link.send(batch))?,
+                    Next::Done | Next::Wait => return Ok(true),
+                }
+            }
+            self.hub().wrote(self.key(), left);
+        }
+        Ok(true)
+    }
+
+    fn after(&self, written: Written) -> io::Result<usize> {
+        match written {
+            Written::All => Ok(0),
+            Written::Left(left) => Ok(left),
+            Written::Lost => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.paused {
+            self.paused = !self.hub().may_read(self.key());
+            if self.paused {
+                return Poll::Pending;
+            }
+            let kept = std::mem::take(&mut self.carry);
+            if let Flow::End(end) = self.take_kept(kept) {
+                return Poll::Ready(end);
+            }
+        }
+        for _ in 0..READS_PER_TURN {
+            if self.paused {
+                return Poll::Pending;
+            }
+            if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
+                return Poll::Ready(End::Gone(CloseReason::ConnectionLost));
+            }
+            if let Flow::End(end) = self.read() {
+                return Poll::Ready(end);
+            }
+        }
+        if !self.paused {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn read(&mut self) -> Flow {
+        if !self.hub().may_read(self.key()) {
+            self.paused = true;
+            return Flow::Pause;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let got = match self.link.stream().try_read(scratch) {
+                Ok(0) => return Flow::End(End::Gone(self.end_of_stream())),
+                Ok(got) => got,
+                Err(error) if is_transient(&error) => return Flow::More,
+                Err(_) => return Flow::End(End::Gone(CloseReason::ConnectionLost)),
+            };
+            if !self.carry.is_empty() {
+                let mut kept = std::mem::take(&mut self.carry);
+                kept.extend_from_slice(&scratch[..got]);
+                return self.take_kept(kept);
+            }
+            let (flow, used) = self.take_input(&mut scratch[..got]);
+            self.carry.extend_from_slice(&scratch[used..got]);
+            self.note_partial();
+            flow
+        })
+    }
+
+    /// What the end of the stream means: in the game, closing a socket ends the stream without a
+    /// close frame, so that between frames it is as good as one.
+    pub(super) fn end_of_stream(&self) -> CloseReason {
+        if self.carry.is_empty() && !self.decoder.is_mid_message() {
+            CloseReason::ClientClosed
+        } else {
+            CloseReason::ConnectionLost
+        }
+    }
+
+    /// Takes all whole frames of what was kept, and keeps the rest in its place, so that a large
+    /// frame that comes in small pieces is not copied for each of them.
+    fn take_kept(&mut self, mut kept: Vec<u8>) -> Flow {
+        let (flow, used) = self.take_input(&mut kept);
+        if used == kept.len() {
+            kept = Vec::new();
+        } else if used > 0 {
+            kept.drain(..used);
+            kept.shrink_to_fit();
+        }
+        self.carry = kept;
+        self.note_partial();
+        flow
+    }
+
+    /// Takes whole frames of `input`; returns how many of its bytes were used.
+    fn take_input(&mut self, input: &mut [u8]) -> (Flow, usize) {
+        let mut at = 0;
+        // A command that makes the hub panic ends this session in order, and no other.
+        let flow = catch_unwind(AssertUnwindSafe(|| self.take_frames(input, &mut at)))
+            .unwrap_or_else(|_| closing(CloseReason::InternalError));
+        self.paused = matches!(flow, Flow::Pause);
+        (flow, at)
+    }
+
+    fn note_partial(&self) {
+        let bytes = self.carry.capacity() + self.decoder.kept_bytes();
+        if let Some(key) = self.shared.links.note_partial(&self.link, bytes) {
+            let text = "unfinished frames of all clients are too many bytes, and most are yours";
+            self.hub().close(key, CloseReason::FrameTooLarge, text);
+        }
+    }
+
+    fn take_frames(&mut self, input: &mut [u8], at: &mut usize) -> Flow {
+        let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(0));
+        let flow = loop {
+            match decoder.next(input, at) {
+                Ok(None) => break Flow::More,
+                Ok(Some(incoming)) => match self.take(incoming) {
+                    Flow::More => {}
+                    other => break other,
+                },
+                Err(violation) => break self.broken(violation),
+            }
+        };
+        self.decoder = decoder;
+        flow
+    }
+
+    fn broken(&mut self, violation: Violation) -> Flow {
+        self.broken = true;
+        let (reason, text) = (violation.reason(), violation.to_string());
+        Flow::End(End::Closing(Closing { reason, text }))
+    }
+
+    fn take(&mut self, incoming: Incoming) -> Flow {
+        match incoming {
+            Incoming::Message(bytes) => self.command(&bytes),
+            Incoming::Ping(payload) => self.ping(payload),
+            Incoming::Pong(payload) => {
+                if let Some(round_trip) = self.hub().pong(self.key(), payload) {
+                    self.shared.metrics.ping_round_trip.observe(round_trip.as_secs_f64());
+                }
+                Flow::More
+            }
+            Incoming::Close(code) => Flow::End(End::PeerClosed(code)),
+        }
+    }
+
+    fn command(&mut self, bytes: &[u8]) -> Flow {
+        let text = String::from_utf8_lossy(bytes);
+        if matches!(text, std::borrow::Cow::Owned(_)) {
+            self.shared.metrics.invalid_utf8.inc();
+        }
+        let mut command = command::parse(&text, self.shared.limits.command);
+        match self.bucket.take(Instant::now()) {
+            Verdict::Allowed => {}
+            Verdict::Refused => command = Err(self.over_rate(&command)),
+            Verdict::Closed => return closing(CloseReason::RateLimited),
+        }
+        match self.hub().execute(self.key(), command, bytes.len()) {
+            Taken::Done => Flow::More,
+            // The session is woken by whoever decided to close it.
+            Taken::DonePause | Taken::Closing => Flow::Pause,
+        }
+    }
+
+    fn over_rate(&self, command: &Result<command::Command, Refusal>) -> Refusal {
+        let rate = self.shared.limits.rate;
+        Refusal {
+            command: match command {
+                Ok(command) => Some(command.kind()),
+                Err(refusal) => refusal.command,
+            },
+            reason: RefusalReason::RateLimit { per_second: rate.per_second, burst: rate.burst },
+        }
+    }
+
+    /// Answers a ping. Pings past the rate of commands go unanswered, or a flood of them would
+    /// fill the queue with pongs.
+    fn ping(&mut self, payload: &[u8]) -> Flow {
+        match self.bucket.take(Instant::now()) {
+            Verdict::Allowed => self.hub().push_control(self.key(), &Frame::pong(payload)),
+            Verdict::Refused => self.shared.metrics.pings_unanswered.inc(),
+            Verdict::Closed => return closing(CloseReason::RateLimited),
+        }
+        Flow::More
+    }
+
+    /// Reads and throws away what comes while the connection is being closed; tells of a pong and
+    /// of the end.
+    pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
+        for _ in 0..READS_PER_TURN {
+            if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
+                return Poll::Ready(Discarded::Gone);
+            }
+            let seen =
+                SCRATCH.with_borrow_mut(|scratch| match self.link.stream().try_read(scratch) {
+                    Ok(0) => Some(Discarded::Gone),
+                    Ok(got) => self.discard_input(&scratch[..got]),
+                    Err(error) if is_transient(&error) => None,
+                    Err(_) => Some(Discarded::Gone),
+                });
+            if let Some(seen) = seen {
+                return Poll::Ready(seen);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn discard_input(&mut self, got: &[u8]) -> Option<Discarded> {
+        if self.broken {
+            return None;
+        }
+        let mut input = std::mem::take(&mut self.carry);
+        input.extend_from_slice(got);
+        let (mut at, mut seen) = (0, None);
+        while seen.is_none() {
+            match self.decoder.next(&mut input, &mut at) {
+                Ok(Some(Incoming::Pong(payload))) => {
+                    seen = (payload == farewell::PING).then_some(Discarded::Pong);
+                }
+                Ok(Some(Incoming::Close(_))) => seen = Some(Discarded::Close),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        self.carry.extend_from_slice(&input[at..]);
+        seen
+    }
+}
+
+/// What was seen in input that is thrown away.
+pub(super) enum Discarded {
+    /// The answer to the last ping.
+    Pong,
+    /// A close frame.
+    Close,
+    /// The end of the stream, or of the connection.
+    Gone,
+}
+
+fn closing(reason: CloseReason) -> Flow {
+    Flow::End(End::Closing(Closing { reason, text: reason.text().to_owned() }))
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

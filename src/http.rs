@@ -1,0 +1,160 @@
+//! HTTP/1.1 in front of a poem endpoint: an accept loop of our own.
+//!
+//! poem's own server leaves slow handshakes open for ever, spins when descriptors run out, and
+//! sets no TCP_NODELAY; this one has a time limit for headers, sleeps and recovers, and hands the
+//! socket of an upgrade on whole. Knows nothing of the hub.
+
+use crate::gateway::Upgrade;
+use crate::metrics::Metrics;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::endpoint::BoxEndpoint;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint, Response};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Most headers of a request.
+const MAX_HEADERS: usize = 64;
+
+/// Most bytes of a request's head, and of what is read ahead.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// How long to wait when no connection can be accepted for lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds `address`.
+///
+/// # Errors
+/// The address is in use, is none of this machine's, or may not be used.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    // So that a restart need not wait for the last run's connections; on Windows this would allow
+    // two programs to share the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A listener's endpoint and limits.
+#[derive(Clone)]
+pub struct Service {
+    endpoint: Arc<BoxEndpoint<'static, Response>>,
+    head_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Service {
+    /// Serves `endpoint`; a request's head must be there within `head_timeout`.
+    pub fn new(
+        endpoint: impl Endpoint<Output = Response> + 'static,
+        head_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { endpoint: Arc::new(poem::EndpointExt::boxed(endpoint)), head_timeout, metrics }
+    }
+
+    /// Accepts connections until `stop` turns true; then the listener is closed and each
+    /// connection ends after the request it is at. Upgraded connections are not touched.
+    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopped(&mut stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    tokio::spawn(self.clone().serve_connection(stream, peer, stop.clone()));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.metrics.accept_errors.inc();
+                    warn!(%error, "no connection can be accepted; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve_connection(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        // Without it a small frame may wait 40 ms for the answer to the one before.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let Ok(local) = stream.local_addr() else { return };
+        let (endpoint, head_timeout) = (self.endpoint, self.head_timeout);
+        let service = service_fn(move |request| {
+            let endpoint = endpoint.clone();
+            async move { Ok::<_, Infallible>(respond(&endpoint, request, local, peer).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(head_timeout)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            debug!(%peer, %error, "connection failed");
+        }
+    }
+}
+
+/// Waits until the listener is to stop, or nobody is left who could say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|&stop| stop).await;
+}
+
+async fn respond(
+    endpoint: &BoxEndpoint<'static, Response>,
+    mut request: hyper::Request<Incoming>,
+    local: SocketAddr,
+    peer: SocketAddr,
+) -> hyper::Response<impl hyper::body::Body<Data = hyper::body::Bytes, Error = io::Error> + use<>> {
+    let upgrade = Upgrade(hyper::upgrade::on(&mut request));
+    request.extensions_mut().insert(upgrade);
+    let (local, remote) = (LocalAddr(Addr::from(local)), RemoteAddr(Addr::from(peer)));
+    let response = endpoint.get_response((request, local, remote, Scheme::HTTP).into()).await;
+    hyper::Response::from(response)
+}
+
+/// Errors of `accept` that concern the connection that was to be accepted, not the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

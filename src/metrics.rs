@@ -1,0 +1,307 @@
+//! What Prometheus is told: one struct, one registry of its own.
+//!
+//! The doc comment of a field says what its help text says. Labels come from closed sets, and
+//! every combination stands at zero from the start; no client, address or channel is a label.
+//! Counters are bumped where things happen, without a lock; what the hub counts itself, under its
+//! own lock, is copied here when somebody asks ([`Metrics::render`]).
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Why a handshake was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// `limits.max_clients` are connected.
+    Full,
+    /// The hub is stopping.
+    Stopping,
+    /// It was no websocket handshake, or a wrong one.
+    BadHandshake,
+}
+
+impl Rejection {
+    const ALL: [Self; 3] = [Self::Full, Self::Stopping, Self::BadHandshake];
+
+    /// The rejection as metrics and logs name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Stopping => "stopping",
+            Self::BadHandshake => "bad_handshake",
+        }
+    }
+}
+
+/// Figures that the hub and the gateway keep for themselves, as they are when somebody asks.
+#[derive(Debug, Default)]
+pub struct Readings {
+    /// Clients connected.
+    pub clients: usize,
+    /// Channels with listeners or logged messages.
+    pub channels: usize,
+    /// Open channels of all clients together.
+    pub subscriptions: usize,
+    /// Messages in the log.
+    pub log_messages: usize,
+    /// Bytes charged to the log.
+    pub log_bytes: usize,
+    /// Bytes queued for all clients together.
+    pub queued_bytes: usize,
+    /// Bytes of the longest queue.
+    pub longest_queue_bytes: usize,
+    /// Bytes of unfinished frames.
+    pub partial_bytes: usize,
+    /// Messages sent to channels, ever.
+    pub messages: u64,
+    /// Events queued for listeners, ever.
+    pub delivered: u64,
+    /// Messages gone from the log, ever.
+    pub evicted: u64,
+    /// Bytes of commands, ever.
+    pub bytes_in: u64,
+    /// Bytes written to clients, ever.
+    pub bytes_out: u64,
+    /// Commands carried out, ever, by command.
+    pub commands: Vec<(&'static str, u64)>,
+    /// Commands refused, ever, by reason.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Frames dropped, ever, by the reason their client was closed.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Connections ended, ever, by reason.
+    pub disconnects: Vec<(&'static str, u64)>,
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Connections accepted as clients.
+    pub connections: IntCounter,
+    rejections: IntCounterVec,
+    /// Text frames that were not UTF-8.
+    pub invalid_utf8: IntCounter,
+    /// Pings of clients left unanswered because they came faster than commands may.
+    pub pings_unanswered: IntCounter,
+    /// Times that no connection could be accepted, by lack of descriptors or memory.
+    pub accept_errors: IntCounter,
+    /// Seconds between a ping and its answer.
+    pub ping_round_trip: Histogram,
+    disconnects: IntCounterVec,
+    commands: IntCounterVec,
+    refused: IntCounterVec,
+    dropped: IntCounterVec,
+    messages: IntCounter,
+    delivered: IntCounter,
+    evicted: IntCounter,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+    clients: IntGauge,
+    channels: IntGauge,
+    subscriptions: IntGauge,
+    log_messages: IntGauge,
+    log_bytes: IntGauge,
+    queued_bytes: IntGauge,
+    longest_queue_bytes: IntGauge,
+    partial_bytes: IntGauge,
+}
+
+/// Makes metrics and registers them; each name is written once, here.
+struct Maker(Registry);
+
+impl Maker {
+    fn add<T: Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
+        // Names are literals, each used once: a test makes all of them.
+        let metric = made.expect("a valid name");
+        self.0.register(Box::new(metric.clone())).expect("a new name");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), &[label]))
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero, in a registry of their own.
+    pub fn new() -> Self {
+        let make = Maker(Registry::new());
+        #[cfg(target_os = "linux")]
+        make.0
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("new names");
+        let info = IntGaugeVec::new(Opts::new("skynet_build_info", "Always 1."), &["version"]);
+        make.add(info).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+        let round_trip = HistogramOpts::new(
+            "skynet_ping_round_trip_seconds",
+            "Time between a ping of the hub and its answer.",
+        );
+        let metrics = Self {
+            connections: make
+                .counter("skynet_connections_total", "Connections accepted as clients."),
+            rejections: make.counters(
+                "skynet_rejections_total",
+                "Handshakes refused, by reason.",
+                "reason",
+            ),
+            invalid_utf8: make.counter(
+                "skynet_invalid_utf8_total",
+                "Commands that were not UTF-8 and were taken with U+FFFD for what was wrong.",
+            ),
+            pings_unanswered: make.counter(
+                "skynet_pings_unanswered_total",
+                "Pings of clients left unanswered because they came faster than commands may.",
+            ),
+            accept_errors: make.counter(
+                "skynet_accept_errors_total",
+                "Times that no connection could be accepted, by lack of descriptors or memory.",
+            ),
+            ping_round_trip: make.add(Histogram::with_opts(round_trip.buckets(seconds.to_vec()))),
+            disconnects: make.counters(
+                "skynet_disconnects_total",
+                "Connections that ended, by reason.",
+                "reason",
+            ),
+            commands: make.counters(
+                "skynet_commands_total",
+                "Commands carried out, by command.",
+                "command",
+            ),
+            refused: make.counters(
+                "skynet_refused_total",
+                "Commands refused with an error, by reason.",
+                "reason",
+            ),
+            dropped: make.counters(
+                "skynet_dropped_total",
+                "Frames queued for a client and not sent, by the reason its connection ended.",
+                "reason",
+            ),
+            messages: make.counter("skynet_messages_total", "Messages sent to channels."),
+            delivered: make
+                .counter("skynet_delivered_total", "Events queued for listening clients."),
+            evicted: make
+                .counter("skynet_log_evictions_total", "Messages that made room in the log."),
+            bytes_in: make.counter("skynet_received_bytes_total", "Bytes of commands."),
+            bytes_out: make.counter("skynet_sent_bytes_total", "Bytes written to clients."),
+            clients: make.gauge("skynet_clients", "Clients connected."),
+            channels: make.gauge("skynet_channels", "Channels with listeners or logged messages."),
+            subscriptions: make
+                .gauge("skynet_subscriptions", "Open channels of all clients together."),
+            log_messages: make.gauge("skynet_log_messages", "Messages in the log."),
+            log_bytes: make.gauge("skynet_log_bytes", "Bytes charged to the log."),
+            queued_bytes: make
+                .gauge("skynet_queued_bytes", "Bytes queued for all clients together."),
+            longest_queue_bytes: make
+                .gauge("skynet_longest_queue_bytes", "Bytes of the longest queue of a client."),
+            partial_bytes: make
+                .gauge("skynet_partial_bytes", "Bytes kept of frames that are not whole yet."),
+            registry: make.0,
+        };
+        for rejection in Rejection::ALL {
+            metrics.rejections.with_label_values(&[rejection.label()]);
+        }
+        metrics
+    }
+
+    /// Counts a refused handshake.
+    pub fn reject(&self, rejection: Rejection) {
+        self.rejections.with_label_values(&[rejection.label()]).inc();
+    }
+
+    /// All metrics in Prometheus's text format, `readings` among them.
+    pub fn render(&self, readings: &Readings) -> String {
+        self.read(readings);
+        let mut text = Vec::new();
+        // Writing into memory cannot fail, and what the encoder writes is UTF-8.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn read(&self, readings: &Readings) {
+        for (gauge, value) in [
+            (&self.clients, readings.clients),
+            (&self.channels, readings.channels),
+            (&self.subscriptions, readings.subscriptions),
+            (&self.log_messages, readings.log_messages),
+            (&self.log_bytes, readings.log_bytes),
+            (&self.queued_bytes, readings.queued_bytes),
+            (&self.longest_queue_bytes, readings.longest_queue_bytes),
+            (&self.partial_bytes, readings.partial_bytes),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (counter, total) in [
+            (&self.messages, readings.messages),
+            (&self.delivered, readings.delivered),
+            (&self.evicted, readings.evicted),
+            (&self.bytes_in, readings.bytes_in),
+            (&self.bytes_out, readings.bytes_out),
+        ] {
+            raise(counter, total);
+        }
+        for (counters, totals) in [
+            (&self.commands, &readings.commands),
+            (&self.refused, &readings.refused),
+            (&self.dropped, &readings.dropped),
+            (&self.disconnects, &readings.disconnects),
+        ] {
+            for (label, total) in totals {
+                raise(&counters.with_label_values(&[*label]), *total);
+            }
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Raises a counter to a total that is counted elsewhere and only grows.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_name_of_its_own_and_stands_at_zero_from_the_start() {
+        let text = Metrics::new().render(&Readings {
+            refused: vec![("syntax", 0)],
+            messages: 3,
+            ..Readings::default()
+        });
+        for line in [
+            "skynet_clients 0",
+            "skynet_messages_total 3",
+            "skynet_rejections_total{reason=\"full\"} 0",
+            "skynet_refused_total{reason=\"syntax\"} 0",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_counter_follows_a_total_and_never_falls() {
+        let metrics = Metrics::new();
+        for (total, shown) in [(5, 5), (7, 7), (6, 7)] {
+            let text = metrics.render(&Readings { delivered: total, ..Readings::default() });
+            assert!(text.contains(&format!("skynet_delivered_total {shown}\n")));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What an owner's tools ask for: health, readiness, metrics.
+//!
+//! Holds no content of messages, and so asks for no token.
+
+use crate::gateway::Gateway;
+use crate::hub::{Hub, Stats};
+use crate::metrics::{Metrics, Readings};
+use crate::protocol::{CloseReason, CommandKind, RefusalReason};
+use poem::endpoint::make_sync;
+use poem::http::StatusCode;
+use poem::{Endpoint, EndpointExt, Response, Route, get};
+use std::sync::Arc;
+
+/// `/healthz`: the process serves; `/readyz`: it takes new clients (503 while it stops);
+/// `/metrics`: Prometheus's text format.
+pub fn routes(
+    hub: Hub,
+    gateway: Gateway,
+    metrics: Arc<Metrics>,
+) -> impl Endpoint<Output = Response> + 'static {
+    let ready_hub = hub.clone();
+    Route::new()
+        .at("/healthz", get(make_sync(|_| "ok\n")))
+        .at("/readyz", get(make_sync(move |_| readiness(&ready_hub))))
+        .at("/metrics", get(make_sync(move |_| exposition(&metrics, &hub, &gateway))))
+        .map_to_response()
+}
+
+fn readiness(hub: &Hub) -> Response {
+    if hub.is_stopping() {
+        return Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body("stopping\n");
+    }
+    Response::builder().body("ready\n")
+}
+
+fn exposition(metrics: &Metrics, hub: &Hub, gateway: &Gateway) -> Response {
+    let text = metrics.render(&readings(hub.stats(), gateway.partial_bytes()));
+    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+}
+
+fn readings(stats: Stats, partial_bytes: usize) -> Readings {
+    let reasons = CloseReason::ALL.into_iter().map(CloseReason::label);
+    let commands = CommandKind::ALL.into_iter().map(CommandKind::label);
+    let totals = stats.totals;
+    Readings {
+        clients: stats.clients,
+        channels: stats.channels,
+        subscriptions: stats.subscriptions,
+        log_messages: stats.log_messages,
+        log_bytes: stats.log_bytes,
+        queued_bytes: stats.queued_bytes,
+        longest_queue_bytes: stats.longest_queue_bytes,
+        partial_bytes,
+        messages: totals.messages,
+        delivered: totals.delivered,
+        evicted: totals.evicted,
+        bytes_in: totals.bytes_in,
+        bytes_out: totals.bytes_out,
+        commands: commands.zip(totals.commands).collect(),
+        refused: RefusalReason::LABELS.into_iter().zip(totals.refused).collect(),
+        dropped: reasons.clone().zip(totals.dropped).collect(),
+        disconnects: reasons.zip(totals.disconnects).collect(),
+    }
+}
