@@ -1,0 +1,187 @@
+//! Reads a TOML file into single settings, each with the line it stands on.
+//!
+//! Knows nothing of which settings exist.
+
+use std::{fs::File, io::Read, path::Path};
+
+use figment::value::{Dict, Value};
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    error::{ConfigError, Origin},
+    load::Given,
+    units,
+};
+
+/// A configuration larger than this is some other file; reading stops here.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Reads the file that was asked for.
+pub(super) fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
+    let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(units::reason(&error)))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(unreadable("it is larger than 1MiB, so it is no configuration".into()));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let end = error.utf8_error().valid_up_to();
+        let line = line_of(&error.as_bytes()[..end]);
+        unreadable(format!("it is not UTF-8 text (line {line}); save it as UTF-8"))
+    })?;
+    parse(&text, path, |line| Origin::File { path: path.to_owned(), line })
+}
+
+/// Reads a TOML text; `origin` makes the origin of a setting from the number of its line.
+pub(super) fn parse(
+    text: &str,
+    path: &Path,
+    origin: impl Fn(usize) -> Origin,
+) -> Result<Vec<Given>, ConfigError> {
+    let document = DeTable::parse(text).map_err(|error| {
+        // The message of the parser is used, never its display: that repeats the line, and the line
+        // may hold a token.
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = &text.as_bytes()[..start];
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let line = &before[line_start..];
+        ConfigError::NotToml {
+            path: path.to_owned(),
+            line: line_of(before),
+            column: String::from_utf8_lossy(line).chars().count() + 1,
+            reason: explain(error.message(), line.contains(&b'=')),
+        }
+    })?;
+    let at = |start: usize| origin(line_of(&text.as_bytes()[..start]));
+    let mut given = Vec::new();
+    for (name, value) in document.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(section) => {
+                for (setting, value) in section {
+                    given.push(Given {
+                        key: vec![name.get_ref().to_string(), setting.get_ref().to_string()],
+                        value: convert(value.get_ref()),
+                        origin: at(setting.span().start),
+                    });
+                }
+                // A section without settings is reported too, since its name may be wrong.
+                if section.is_empty() {
+                    given.push(Given {
+                        key: vec![name.get_ref().to_string()],
+                        value: Dict::new().into(),
+                        origin: at(name.span().start),
+                    });
+                }
+            }
+            other => given.push(Given {
+                key: vec![name.get_ref().to_string()],
+                value: convert(other),
+                origin: at(name.span().start),
+            }),
+        }
+    }
+    Ok(given)
+}
+
+/// The parser's words, and what an owner most likely has to do about them.
+fn explain(message: &str, in_a_value: bool) -> String {
+    let words = message.replace('\n', ", ").replace(", expected nothing", "");
+    let advice = match (in_a_value, words.contains("escape")) {
+        (true, true) => "; a text with backslashes, such as a path, stands in single quotes",
+        (true, false) => {
+            "; addresses, durations, sizes with a unit and all other text stand in quotes, such as \
+             \"127.0.0.1:4567\" or \"25s\""
+        }
+        (false, _) => "",
+    };
+    words + advice
+}
+
+/// The number of the line that follows these bytes, from 1.
+fn line_of(before: &[u8]) -> usize {
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// Numbers that fit nowhere, and dates, stay the text they are: no setting takes them, and the error
+/// then shows what was written.
+fn convert(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(number.as_str()),
+        },
+        DeValue::Float(number) => match number.as_str().parse::<f64>() {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(number.as_str()),
+        },
+        DeValue::Boolean(value) => Value::from(*value),
+        DeValue::Datetime(value) => Value::from(value.to_string()),
+        DeValue::Array(values) => {
+            Value::from(values.iter().map(|value| convert(value.get_ref())).collect::<Vec<_>>())
+        }
+        DeValue::Table(table) => Value::from(
+            table
+                .iter()
+                .map(|(name, value)| (name.get_ref().to_string(), convert(value.get_ref())))
+                .collect::<Dict>(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Result<Vec<(String, usize)>, String> {
+        let origin = |line| Origin::File { path: "x".into(), line };
+        let given = parse(text, Path::new("x"), origin).map_err(|error| error.to_string())?;
+        let mut lines: Vec<_> = given
+            .into_iter()
+            .map(|given| match given.origin {
+                Origin::File { line, .. } => (given.key.join("."), line),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        lines.sort_by_key(|(_, line)| *line);
+        Ok(lines)
+    }
+
+    #[test]
+    fn every_setting_knows_its_line_however_it_is_written() {
+        let text = "\n[hub]\nlisten = 'a' # é\n\n[limits]\r\nx = {\n y = 1 }\r\n[empty]\n";
+        let expected = [("hub.listen", 3), ("limits.x", 6), ("empty", 8)];
+        assert_eq!(lines(text).unwrap(), expected.map(|(key, line)| (key.to_owned(), line)));
+        let dotted = lines("hub.listen = 1\n\"a.b\" = 2\n").unwrap();
+        assert_eq!(dotted, [("hub.listen".to_owned(), 1), ("a.b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
+        let text = "\u{feff}[hub]\r\nlisten = 'a'\r\n";
+        assert_eq!(lines(text).unwrap(), [("hub.listen".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn what_is_not_toml_is_reported_with_line_and_column_and_without_its_text() {
+        let error = lines("[admin]\n# é\ntoken = \"hunter2\nx = 1\n").unwrap_err();
+        assert!(error.starts_with("x, line 3, column 17: this is not TOML: "), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = lines("[hub]\nlisten 5\n").unwrap_err();
+        assert!(error.contains("line 2, column"), "{error}");
+        let error = lines("[hub]\nlisten = 127.0.0.1:4567\n").unwrap_err();
+        assert!(error.contains("stand in quotes, such as \"127.0.0.1:4567\""), "{error}");
+        let error = lines("[admin]\ntoken_file = \"C:\\owner\\token\"\n").unwrap_err();
+        assert!(error.contains("stands in single quotes"), "{error}");
+        let error = lines("[hub]\n[hub]\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("duplicate"), "{error}");
+    }
+
+    #[test]
+    fn a_deeply_nested_file_is_refused_and_does_not_end_the_process() {
+        let error = lines(&format!("x = {}", "[".repeat(100_000))).unwrap_err();
+        assert!(error.contains("this is not TOML"), "{error}");
+    }
+}

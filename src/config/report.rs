@@ -1,0 +1,77 @@
+//! The effective configuration: what applies, and where each value came from.
+//!
+//! Its text is TOML that reads back to the same settings, except for tokens: those are masked.
+
+use std::fmt;
+
+use super::{Config, error::Origin, settings::Settings};
+
+/// Every setting with its value and its origin, in the order of `config.toml`.
+#[derive(Debug, Clone)]
+pub struct Effective {
+    settings: Vec<Setting>,
+}
+
+/// One line of the effective configuration.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The section, such as `limits`.
+    pub section: &'static str,
+    /// The name within the section, such as `max_clients`.
+    pub name: &'static str,
+    /// The value as TOML, a secret masked; `None` for an optional setting that is not set.
+    pub value: Option<String>,
+    /// Where it came from: `default`, a file, a variable, a flag. `None` when it is not set.
+    pub source: Option<String>,
+}
+
+impl Effective {
+    pub(super) fn new(
+        config: &Config,
+        settings: &Settings,
+        origin: impl Fn(&str) -> Option<Origin>,
+    ) -> Self {
+        let table = toml::Table::try_from(config)
+            .expect("every setting is a text, a number or absent, and was read from such a one");
+        let settings = settings
+            .iter()
+            .map(|(section, name)| {
+                let value = table.get(section).and_then(|values| values.get(name));
+                Setting {
+                    section,
+                    name,
+                    value: value.map(toml::Value::to_string),
+                    source: value
+                        .and_then(|_| origin(&format!("{section}.{name}")))
+                        .map(|origin| origin.to_string()),
+                }
+            })
+            .collect();
+        Self { settings }
+    }
+
+    /// The settings, in the order of `config.toml`.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("# What applies, and where each value came from.\n")?;
+        let mut section = "";
+        for setting in &self.settings {
+            if setting.section != section {
+                section = setting.section;
+                write!(f, "\n[{section}]\n")?;
+            }
+            match (&setting.value, &setting.source) {
+                (Some(value), Some(source)) => {
+                    writeln!(f, "{} = {value}  # {source}", setting.name)?;
+                }
+                _ => writeln!(f, "# {} is not set", setting.name)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! The names of all settings, and the nearest one to a name that is wrong.
+//!
+//! The names are read out of the embedded `config.toml`, in its order: a line `name = …`, or
+//! `#name = …` for a setting without a default, below its `[section]`.
+
+use figment::value::Value;
+
+use super::{
+    DEFAULT_FILE,
+    error::{Origin, Problem},
+    load::{Given, VARIABLE_PREFIX},
+};
+
+/// The names of all settings.
+pub(super) struct Settings {
+    /// Section and name, in the order of the file.
+    known: Vec<(&'static str, &'static str)>,
+}
+
+impl Settings {
+    pub(super) fn new() -> Self {
+        let mut section = "";
+        let mut known = Vec::new();
+        for line in DEFAULT_FILE.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                section = name;
+            } else if let Some((name, _)) = line.split_once(" = ") {
+                // What explains a setting begins with a hash and a space.
+                let name = name.strip_prefix('#').unwrap_or(name);
+                if !name.contains(' ') {
+                    known.push((section, name));
+                }
+            }
+        }
+        Self { known }
+    }
+
+    /// Section and name of every setting, in the order of the file.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.known.iter().copied()
+    }
+
+    fn section(&self, section: &str) -> Vec<&'static str> {
+        self.iter().filter(|(of, _)| *of == section).map(|(_, name)| name).collect()
+    }
+
+    fn sections(&self) -> Vec<&'static str> {
+        let mut sections: Vec<_> = self.iter().map(|(section, _)| section).collect();
+        sections.dedup();
+        sections
+    }
+
+    /// What is wrong with the name of a setting, if anything is.
+    pub(super) fn check(&self, given: &Given) -> Option<Problem> {
+        let text = match given.key.as_slice() {
+            [section, name] if self.known.contains(&(section, name)) => return None,
+            [section] if self.sections().contains(&section.as_str()) => {
+                if matches!(given.value, Value::Dict(..)) {
+                    return None;
+                }
+                self.section_is_not_a_value(section, &given.origin)
+            }
+            _ => self.unknown(given),
+        };
+        let key = given.key.join(".");
+        Some(Problem::new(key, text).at(given.origin.clone()))
+    }
+
+    fn section_is_not_a_value(&self, section: &str, origin: &Origin) -> String {
+        let first = self.section(section)[0];
+        let how = match origin {
+            Origin::Variable(_) | Origin::Flag(_) => {
+                format!("name one of its settings, such as {}", spelled(section, first, origin))
+            }
+            _ => format!("write [{section}] on a line of its own and its settings below"),
+        };
+        format!("is a section and takes no value; {how}")
+    }
+
+    fn unknown(&self, given: &Given) -> String {
+        // A section of a file is wrong as a whole: its settings may well be right.
+        let of_a_file = matches!(given.origin, Origin::File { .. } | Origin::Default);
+        let section = &given.key[0];
+        let wrong_section = of_a_file && !self.sections().contains(&section.as_str());
+        if wrong_section && let Some(nearest) = nearest_word(section, &self.sections()) {
+            return format!(
+                "is not a setting: there is no section [{section}]; did you mean [{nearest}]?"
+            );
+        }
+        if let Some((section, name)) = self.nearest(&given.key) {
+            let spelled = spelled(section, name, &given.origin);
+            let why = match &given.origin {
+                Origin::Variable(wrong) if wrong.replace('_', "") == spelled.replace('_', "") => {
+                    " (two underscores between section and name)"
+                }
+                _ => "",
+            };
+            return format!("is not a setting; did you mean {spelled}?{why}");
+        }
+        let settings = self.section(section);
+        let there_are = if settings.is_empty() {
+            format!("the sections are {}", self.sections().join(", "))
+        } else {
+            format!("[{section}] has {}", settings.join(", "))
+        };
+        let why = match &given.origin {
+            Origin::Variable(_) => {
+                format!(" (every variable that begins with {VARIABLE_PREFIX} is read as a setting)")
+            }
+            _ => String::new(),
+        };
+        format!("is not a setting; {there_are}{why}")
+    }
+
+    /// The setting whose name is likest to `key`, if any is like it.
+    fn nearest(&self, key: &[String]) -> Option<(&'static str, &'static str)> {
+        let wrong = folded(&key.join("."));
+        let last = folded(key.last()?);
+        self.iter()
+            .map(|(section, name)| {
+                let whole =
+                    strsim::damerau_levenshtein(&wrong, &folded(&format!("{section}.{name}")));
+                // The right name in the wrong section is near as well.
+                let part = 1 + strsim::damerau_levenshtein(&last, &folded(name));
+                (whole.min(part), (section, name))
+            })
+            .min_by_key(|(distance, _)| *distance)
+            .filter(|(distance, _)| *distance <= allowed(&last))
+            .map(|(_, setting)| setting)
+    }
+}
+
+/// A setting as it is named in the place where it was given.
+fn spelled(section: &str, name: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Variable(_) => variable(section, name),
+        Origin::Flag(_) => format!("--set {section}.{name}=VALUE"),
+        Origin::File { .. } | Origin::Default => format!("{section}.{name}"),
+    }
+}
+
+/// The environment variable of a setting.
+pub(super) fn variable(section: &str, name: &str) -> String {
+    format!("{VARIABLE_PREFIX}{section}__{name}").to_uppercase()
+}
+
+/// A name without what people mix up: case, and which mark stands between words.
+fn folded(name: &str) -> String {
+    let mut folded = String::new();
+    for c in name.chars() {
+        let c = if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+        if c != '_' || !folded.ends_with('_') {
+            folded.push(c);
+        }
+    }
+    folded
+}
+
+/// How many changes still make the same word: one in three of its letters.
+fn allowed(word: &str) -> usize {
+    (word.chars().count() / 3).max(1)
+}
+
+/// The word that is likest to `wrong`, if any is like it.
+fn nearest_word(wrong: &str, words: &[&'static str]) -> Option<&'static str> {
+    let wrong = folded(wrong);
+    words
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(&wrong, &folded(word)), *word))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= allowed(&wrong))
+        .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AdminConfig, Config, Secret};
+
+    fn complaint(key: &str, origin: Origin) -> String {
+        let given = Given {
+            key: key.split('.').map(str::to_owned).collect(),
+            value: Value::from("x"),
+            origin,
+        };
+        Settings::new().check(&given).map(|problem| problem.to_string()).unwrap_or_default()
+    }
+
+    fn in_file() -> Origin {
+        Origin::File { path: "f".into(), line: 1 }
+    }
+
+    #[test]
+    fn the_embedded_file_and_the_types_have_the_same_settings() {
+        let mut config = Config::default();
+        config.admin.token = Some(Secret::new("x"));
+        config.admin.token_file = Some("x".into());
+        let table = toml::Table::try_from(&config).unwrap();
+        let mut fields = Vec::new();
+        for (section, settings) in &table {
+            for name in settings.as_table().unwrap().keys() {
+                fields.push(format!("{section}.{name}"));
+            }
+        }
+        let mut known: Vec<_> =
+            Settings::new().iter().map(|(section, name)| format!("{section}.{name}")).collect();
+        known.sort();
+        fields.sort();
+        assert_eq!(known, fields);
+    }
+
+    #[test]
+    fn every_setting_that_holds_a_token_is_marked_as_secret() {
+        for (section, name) in Settings::new().iter() {
+            let key = format!("{section}.{name}");
+            assert_eq!(
+                AdminConfig::SECRETS.contains(&key.as_str()),
+                name.ends_with("token"),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_setting_is_explained_in_one_line_above_it() {
+        let lines: Vec<_> = DEFAULT_FILE.lines().collect();
+        for (section, name) in Settings::new().iter() {
+            let explained = lines.windows(2).any(|pair| {
+                let setting = pair[1].strip_prefix('#').unwrap_or(pair[1]);
+                pair[0].starts_with("# ") && setting.starts_with(&format!("{name} = "))
+            });
+            assert!(explained, "{section}.{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered_in_the_spelling_of_the_place() {
+        for (key, nearest) in [
+            ("limits.max_client", "did you mean limits.max_clients?"),
+            ("limits.max-clients", "did you mean limits.max_clients?"),
+            ("limits.MaxClients", "did you mean limits.max_clients?"),
+            ("hub.max_clients", "did you mean limits.max_clients?"),
+            ("max_clients", "did you mean limits.max_clients?"),
+            ("hub.lisen", "did you mean hub.listen?"),
+            ("limit.max_clients", "did you mean [limits]?"),
+            ("message-log.max_bytes", "did you mean [message_log]?"),
+            ("telemetry.level", "[telemetry] has log, format"),
+            ("database.url", "the sections are hub, admin, limits, message_log, telemetry"),
+        ] {
+            let text = complaint(key, in_file());
+            assert!(text.contains(nearest), "{key}: {text}");
+        }
+        let variable = |name: &str| Origin::Variable(name.to_owned());
+        let text = complaint("hub_listen", variable("SKYNET_HUB_LISTEN"));
+        assert!(text.contains("did you mean SKYNET_HUB__LISTEN? (two underscores"), "{text}");
+        let text = complaint("limits.max_client", variable("SKYNET_LIMITS__MAX_CLIENT"));
+        assert!(text.ends_with("did you mean SKYNET_LIMITS__MAX_CLIENTS?"), "{text}");
+        let text = complaint("limits.max_client", Origin::Flag("--set".into()));
+        assert!(text.contains("did you mean --set limits.max_clients=VALUE?"), "{text}");
+    }
+
+    #[test]
+    fn a_section_is_not_taken_for_a_setting() {
+        let text = complaint("limits", in_file());
+        assert!(text.contains("write [limits] on a line of its own"), "{text}");
+        let text = complaint("limits", Origin::Variable("SKYNET_LIMITS".into()));
+        assert!(text.contains("SKYNET_LIMITS__MAX_CLIENTS"), "{text}");
+    }
+
+    #[test]
+    fn known_names_pass() {
+        assert_eq!(complaint("limits.max_clients", in_file()), "");
+        assert_eq!(complaint("admin.token", in_file()), "");
+    }
+}
