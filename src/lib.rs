@@ -9,16 +9,24 @@
 //! - [`ops`]: health, readiness and the metrics' endpoint.
 //! - [`http`]: the accept loop under every listener.
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
+//! - [`telemetry`]: log lines, where they go and how they look.
+//! - [`descriptors`]: the system's limit on open files, of which every client needs one.
+//! - [`shutdown`]: the signals that end the program.
 //! - [`app`]: the composition root; in what order the program starts and stops.
+//! - [`cli`]: the command line.
 //!
 //! Imports run one way: `protocol`, `config` and `metrics` know nothing of the rest; `hub` knows
 //! `protocol`; `gateway` and `ops` know those; `app` knows all.
 
 pub mod app;
+pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod gateway;
 pub mod http;
 pub mod hub;
 pub mod metrics;
 pub mod ops;
 pub mod protocol;
+pub mod shutdown;
+pub mod telemetry;

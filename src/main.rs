@@ -1,1 +1,93 @@
-fn main() {}
+//! Arguments, configuration, telemetry, then the hub until a signal ends it.
+//!
+//! Exit codes: 0 after a requested end; 64 for a command line or configuration that cannot be used,
+//! before anything is bound; 69 when the hub cannot start; 128 and the number of the signal when a
+//! second signal ends the process at once.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use skynet::{
+    app::App,
+    cli::{Cli, Command},
+    config::{self, Config, DEFAULT_FILE},
+    descriptors, shutdown, telemetry,
+};
+
+/// The command line or the configuration cannot be used (`EX_USAGE` of sysexits).
+const UNUSABLE: u8 = 64;
+/// The hub cannot start (`EX_UNAVAILABLE` of sysexits).
+const UNAVAILABLE: u8 = 69;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wrong = error.use_stderr();
+            // Nobody is left to tell when this cannot be written.
+            let _ = error.print();
+            return if wrong { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let command = cli.command();
+    if command == Command::DefaultConfig {
+        return print(DEFAULT_FILE);
+    }
+    match config::load(&cli.into_sources(std::env::vars_os())) {
+        Ok(loaded) if command == Command::CheckConfig => print(loaded.effective),
+        Ok(loaded) => match serve(loaded.config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(UNAVAILABLE, error),
+        },
+        Err(error) => fail(UNUSABLE, error),
+    }
+}
+
+/// Runs the hub until a signal ends it.
+fn serve(mut config: Config) -> Result<(), String> {
+    telemetry::start(&config.telemetry)?;
+    if let Some(limit) = descriptors::raise() {
+        let wanted = config.limits.max_clients;
+        config.limits.max_clients = descriptors::clamp(wanted, limit);
+        if config.limits.max_clients < wanted {
+            tracing::warn!(
+                open_files = limit,
+                wanted,
+                max_clients = config.limits.max_clients,
+                "the system's limit on open files lowers limits.max_clients; raise it by `ulimit -n`, \
+                 or LimitNOFILE in a systemd unit"
+            );
+        }
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot start: {error}"))?
+        .block_on(async {
+            let stop = shutdown::requested()
+                .map_err(|error| format!("signals cannot be listened for: {error}"))?;
+            let app = App::build(config).await.map_err(|error| error.to_string())?;
+            app.run(stop).await;
+            Ok(())
+        })
+}
+
+/// Prints what was asked for; a reader that has gone, such as `head`, is no failure.
+fn print(text: impl Display) -> ExitCode {
+    match write!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(UNAVAILABLE, format_args!("standard output cannot be written: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn fail(code: u8, error: impl Display) -> ExitCode {
+    // Nobody is left to tell when this cannot be written.
+    let _ = writeln!(io::stderr().lock(), "skynet: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,141 @@
+//! The command line: what can be typed, and what it means for the configuration.
+//!
+//! Reads arguments and nothing else: what a setting means is decided in [`crate::config`].
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Flag, Sources};
+
+/// A message hub for ComputerCraft computers, beside a modded Minecraft server.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Every setting can also be given in a file or as an environment variable, such as\n\
+                  SKYNET_HUB__LISTEN=127.0.0.1:9000. `skynet default-config` lists them all."
+)]
+pub struct Cli {
+    /// What to do; nothing means to serve.
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Start the hub (what happens without a command)
+    Serve,
+    /// Check the configuration and print what applies and where each value came from
+    CheckConfig,
+    /// Print the commented configuration file with every setting and its default
+    DefaultConfig,
+}
+
+/// Flags that go with every command.
+#[derive(Args)]
+struct Options {
+    /// Read settings from this TOML file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where computers connect (hub.listen), such as 0.0.0.0:4567
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where the admin API listens (admin.listen)
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<String>,
+    /// What is logged (telemetry.log), such as debug or info,skynet::gateway=debug
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How a log line looks (telemetry.format): auto, human or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Any setting, such as limits.max_clients=100; can be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+/// Splits `KEY=VALUE`; whether there is such a key is for the configuration to say.
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("write KEY=VALUE, such as limits.max_clients=100".into()),
+    }
+}
+
+impl Cli {
+    /// What to do.
+    pub fn command(&self) -> Command {
+        self.command.unwrap_or(Command::Serve)
+    }
+
+    /// Where the settings come from: the flags given here, and the environment that is passed in.
+    pub fn into_sources(
+        self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Sources {
+        let options = self.options;
+        let named = [
+            ("--listen", "hub.listen", options.listen),
+            ("--admin-listen", "admin.listen", options.admin_listen),
+            ("--log", "telemetry.log", options.log),
+            ("--log-format", "telemetry.format", options.log_format),
+        ];
+        let named = named.into_iter().filter_map(|(name, key, value)| {
+            Some(Flag { name, key: key.to_owned(), value: value? })
+        });
+        let set = options.set.into_iter().map(|(key, value)| Flag { name: "--set", key, value });
+        Sources {
+            file: options.config,
+            variables: variables.into_iter().collect(),
+            flags: named.chain(set).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Cli {
+        Cli::try_parse_from([&["skynet"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_description_of_the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_serve() {
+        assert_eq!(parse(&[]).command(), Command::Serve);
+        assert_eq!(parse(&["serve"]).command(), Command::Serve);
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for arguments in [["--listen", "a", "serve"], ["serve", "--listen", "a"]] {
+            let sources = parse(&arguments).into_sources([]);
+            let [flag] = sources.flags.as_slice() else { panic!("{arguments:?}") };
+            assert_eq!(
+                (flag.name, flag.key.as_str(), flag.value.as_str()),
+                ("--listen", "hub.listen", "a")
+            );
+        }
+    }
+
+    #[test]
+    fn any_setting_can_be_set_by_its_key() {
+        let sources = parse(&["--set", "a.b=c=d", "--set", "e.f="]).into_sources([]);
+        let set: Vec<_> =
+            sources.flags.iter().map(|flag| (flag.key.as_str(), flag.value.as_str())).collect();
+        assert_eq!(set, [("a.b", "c=d"), ("e.f", "")]);
+        assert!(Cli::try_parse_from(["skynet", "--set", "limits.max_clients"]).is_err());
+        assert!(Cli::try_parse_from(["skynet", "--set", "=5"]).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! The system's limit on open files, of which every client needs one.
+
+/// Descriptors kept for the listeners, the admin API, files and the runtime itself.
+const RESERVED: u64 = 256;
+
+/// Raises this process's limit on open files as far as the system lets it, and returns the limit
+/// that now applies. `None` where there is no such limit, or it cannot be read.
+#[cfg(unix)]
+pub fn raise() -> Option<u64> {
+    rlimit::increase_nofile_limit(u64::MAX).or_else(|_| rlimit::Resource::NOFILE.get_soft()).ok()
+}
+
+/// There is no limit on sockets to raise on this system.
+#[cfg(not(unix))]
+pub fn raise() -> Option<u64> {
+    None
+}
+
+/// How many clients a process may serve that is allowed `limit` open files: `max_clients`, or what
+/// is left after 256 are kept for the program itself, and never less than one.
+pub fn clamp(max_clients: usize, limit: u64) -> usize {
+    let left = usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
+    max_clients.min(left.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_limited_to_the_open_files_that_are_left() {
+        assert_eq!(clamp(10_000, 1_048_576), 10_000);
+        assert_eq!(clamp(10_000, 10_256), 10_000);
+        assert_eq!(clamp(10_000, 10_255), 9_999);
+        assert_eq!(clamp(10_000, 1_024), 768);
+        assert_eq!(clamp(10_000, u64::MAX), 10_000);
+    }
+
+    #[test]
+    fn a_tiny_limit_leaves_one_client_and_not_none() {
+        assert_eq!(clamp(10_000, 256), 1);
+        assert_eq!(clamp(10_000, 0), 1);
+        assert_eq!(clamp(1, 0), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_limit_after_raising_is_the_hard_one() {
+        let limit = raise().unwrap();
+        let (soft, hard) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap();
+        assert_eq!(limit, soft);
+        // macOS caps the soft limit below an unlimited hard one.
+        assert!(soft == hard || cfg!(target_os = "macos"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Log lines: where they go and how they look.
+//!
+//! All lines go to standard error, so that standard output holds what a command was asked to print.
+//! Everything is decided by the `[telemetry]` section; no environment variable is read here.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing_subscriber::{fmt, fmt::MakeWriter, util::SubscriberInitExt};
+
+use crate::config::{LogFormat, TelemetryConfig};
+
+/// Sends the log lines of this process to standard error, from now on.
+///
+/// # Errors
+///
+/// A sentence that says why: the filter cannot be read (which
+/// [`Config::validate`](crate::config::Config::validate) finds before), or log lines go somewhere
+/// already.
+pub fn start(config: &TelemetryConfig) -> Result<(), String> {
+    subscriber(config, io::stderr, io::stderr().is_terminal())?
+        .try_init()
+        .map_err(|error| error.to_string())
+}
+
+/// What writes the lines that the filter lets through to `writer`.
+fn subscriber(
+    config: &TelemetryConfig,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    on_a_terminal: bool,
+) -> Result<Box<dyn Subscriber + Send + Sync>, String> {
+    let lines = fmt()
+        .with_env_filter(config.filter()?)
+        .with_writer(writer)
+        .with_ansi(on_a_terminal && config.format == LogFormat::Auto)
+        // Standard error may be closed. The subscriber would report that to standard error, by a
+        // macro that panics when it cannot write.
+        .log_internal_errors(false);
+    Ok(match config.format {
+        LogFormat::Auto | LogFormat::Human => Box::new(lines.finish()),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is written for two lines, one of which is of a debug level.
+    fn written(log: &str, format: LogFormat, on_a_terminal: bool) -> String {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let bytes = bytes.clone();
+            move || Shared(bytes.clone())
+        };
+        let config = TelemetryConfig { log: log.into(), format };
+        let subscriber = subscriber(&config, writer, on_a_terminal).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(client = 7, "connected");
+            tracing::debug!(target: "skynet::gateway", "half a frame");
+        });
+        let bytes = bytes.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_its_fields() {
+        let text = written("info", LogFormat::Json, true);
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "connected");
+        assert_eq!(line["client"], 7);
+    }
+
+    #[test]
+    fn colour_appears_on_a_terminal_alone() {
+        let coloured = |format, terminal| written("info", format, terminal).contains('\u{1b}');
+        assert!(coloured(LogFormat::Auto, true));
+        assert!(!coloured(LogFormat::Auto, false));
+        assert!(!coloured(LogFormat::Human, true));
+        assert!(!coloured(LogFormat::Json, true));
+    }
+
+    #[test]
+    fn the_level_of_one_module_is_its_own() {
+        let text = written("info", LogFormat::Human, false);
+        assert!(text.contains("connected") && !text.contains("half a frame"), "{text}");
+        let text = written("warn,skynet::gateway=debug", LogFormat::Human, false);
+        assert!(!text.contains("connected") && text.contains("half a frame"), "{text}");
+    }
+}
