@@ -122,6 +122,7 @@ impl App {
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
     /// returns when they have gone, or after ten seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         info!(listener = "hub", address = %self.hub_address, "listening");
         info!(listener = "admin", address = %self.admin_address, "listening");
         info!("{}", who_can_reach(self.hub_address));

@@ -113,13 +113,14 @@ async fn serve(shared: Arc<Shared>, admission: Admission, info: ClientInfo, upgr
     let link = Arc::new(Link::new(membership.key(), stream));
     shared.links.insert(&link);
     // The handshake's future ends here; a session is a smaller one.
-    tokio::spawn(async move { session::run(shared, link, membership, &early).await });
+    tokio::spawn(session::run(shared, link, membership, early));
 }
 
 /// The socket of an upgraded connection, and what hyper has read of it behind the handshake.
-fn socket(upgraded: Upgraded) -> Option<(TcpStream, hyper::body::Bytes)> {
+fn socket(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    // Copied, so that the session does not hold on to hyper's buffer of 8 KiB.
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
 fn said_goodbye(client: ClientSummary, reason: CloseReason) {

@@ -77,12 +77,12 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     link: Arc<Link>,
     membership: Membership,
-    early: &[u8],
+    early: Vec<u8>,
 ) {
     let mut session = Session {
         decoder: Decoder::new(shared.limits.max_frame_bytes),
-        carry: early.to_vec(),
         paused: !early.is_empty(),
+        carry: early,
         broken: false,
         bucket: Bucket::new(shared.limits.rate, Instant::now()),
         shared,

@@ -192,7 +192,7 @@ mod tests {
     fn left(batch: &Batch) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 1000];
         let count = batch.fill(&mut slices);
-        let bytes: Vec<u8> = slices[..count].concat();
+        let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
         if let Some(single) = batch.as_single() {
             assert_eq!(single, bytes);
         }

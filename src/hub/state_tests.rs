@@ -1,1 +1,420 @@
+//! The state against a naive model: the same commands go to both, and every client must have been
+//! sent the same things in the same order, whatever was written when.
 
+use super::clients::{ClientInfo, ClientKey, Closing};
+use super::state::{Next, State, Taken, Written};
+use super::{Batch, HubLimits};
+use crate::protocol::websocket::server_frame_bytes;
+use crate::protocol::{ChannelName, CloseReason, Command, CommandLimits, command};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+const LIMITS: HubLimits = HubLimits {
+    max_clients: 100,
+    max_channels_per_client: 3,
+    max_message_bytes: 131_072,
+    max_queue_bytes: 1 << 20,
+    total_queue_bytes: 256 << 20,
+    max_log_messages: 8,
+    max_log_bytes: 1 << 20,
+};
+
+/// Everything in a batch, as JSON, with pings left out.
+fn texts(batch: &Batch) -> Vec<Value> {
+    let mut slices = [IoSlice::new(&[]); 64];
+    let count = batch.fill(&mut slices);
+    let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+    let (mut at, mut seen) = (0, vec![]);
+    while at < bytes.len() {
+        let end = at + server_frame_bytes(&bytes[at..]).expect("whole frames");
+        if bytes[at] == 0x81 {
+            let header = match bytes[at + 1] {
+                126 => 4,
+                127 => 10,
+                _ => 2,
+            };
+            seen.push(serde_json::from_slice(&bytes[at + header..end]).expect("JSON"));
+        }
+        at = end;
+    }
+    seen
+}
+
+/// A state and a stand-in for what writes to its clients.
+struct Bench {
+    state: State,
+    clients: Vec<ClientKey>,
+    received: HashMap<u64, Vec<Value>>,
+    /// What a full socket has left of a client's batch.
+    stuck: HashMap<u64, Vec<Value>>,
+    /// Whose sessions were told to close, and how.
+    closed: Vec<(ClientKey, Closing)>,
+}
+
+impl Bench {
+    fn new(limits: HubLimits) -> Self {
+        let (received, stuck) = (HashMap::new(), HashMap::new());
+        Self { state: State::new(limits, 1), clients: vec![], received, stuck, closed: vec![] }
+    }
+
+    fn join(&mut self) -> ClientKey {
+        let info = ClientInfo { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
+        let key = self.state.join(info, 0, Instant::now());
+        self.clients.push(key);
+        key
+    }
+
+    fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
+        let text = command.to_string();
+        let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
+        self.state.execute(key, command::parse(&text, limits), text.len(), 1_700_000_000_000)
+    }
+
+    /// One pass of the flusher; the sockets of `full` take nothing of their batch.
+    fn pass(&mut self, full: &[ClientKey]) {
+        let mut jobs = vec![];
+        self.state.take_jobs(&mut jobs, usize::MAX);
+        for job in &mut jobs {
+            if let Some(closing) = job.close.take() {
+                self.closed.push((job.key, closing));
+            }
+            if job.batch.is_empty() {
+                continue;
+            }
+            let texts = texts(&job.batch);
+            if full.contains(&job.key) {
+                job.outcome = Written::Left(job.batch.bytes());
+                self.stuck.insert(job.key.id(), texts);
+            } else {
+                self.received.entry(job.key.id()).or_default().extend(texts);
+            }
+        }
+        self.state.settle(&mut jobs);
+    }
+
+    /// The session of a client whose socket was full writes until nothing is left.
+    fn unstick(&mut self, key: ClientKey) {
+        let Some(texts_left) = self.stuck.remove(&key.id()) else { return };
+        self.received.entry(key.id()).or_default().extend(texts_left);
+        while let Next::Batch(batch) = self.state.wrote(key, 0) {
+            self.received.entry(key.id()).or_default().extend(texts(&batch));
+        }
+    }
+
+    fn drain(&mut self) {
+        for key in self.clients.clone() {
+            self.unstick(key);
+        }
+        while self.state.has_jobs() {
+            self.pass(&[]);
+        }
+    }
+
+    fn received(&self, key: ClientKey) -> &[Value] {
+        self.received.get(&key.id()).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The hub as one would explain it: lists, and a loop over all clients for each message.
+#[derive(Default)]
+struct Model {
+    open: HashMap<u64, Vec<Value>>,
+    log: Vec<Value>,
+    expected: HashMap<u64, Vec<Value>>,
+}
+
+impl Model {
+    fn send(&mut self, clients: &[ClientKey], sender: u64, command: &Value) {
+        let channel = &command["channel"];
+        let open = self.open.entry(sender).or_default();
+        let is_open = open.contains(channel);
+        let reply = match command["type"].as_str() {
+            Some("open") if is_open || open.len() < LIMITS.max_channels_per_client => {
+                if !is_open {
+                    open.push(channel.clone());
+                }
+                json!({"type": "result", "for": "open", "channels": open})
+            }
+            Some("close") if is_open => {
+                open.retain(|known| known != channel);
+                json!({"type": "result", "for": "close", "channels": open})
+            }
+            Some("message") => {
+                let event =
+                    json!({"type": "message", "channel": channel, "message": command["message"]});
+                for client in clients.iter().map(|key| key.id()).filter(|&id| id != sender) {
+                    let open = self.open.entry(client).or_default();
+                    if open.contains(channel) || open.contains(&json!("*")) {
+                        self.expected.entry(client).or_default().push(event.clone());
+                    }
+                }
+                self.log.insert(0, event);
+                self.log.truncate(LIMITS.max_log_messages);
+                json!({"type": "result", "for": "message", "channel": channel, "message": command["message"]})
+            }
+            Some("log") => json!({"type": "result", "for": "log", "log": self.log}),
+            _ => json!({"type": "error"}),
+        };
+        self.expected.entry(sender).or_default().push(reply);
+    }
+
+    fn leave(&mut self, id: u64) {
+        self.open.remove(&id);
+    }
+}
+
+/// A reply or event without what the model does not know: ID, time, and the words of errors.
+fn plain(value: &Value) -> Value {
+    let mut value = value.clone();
+    if value["type"] == "error" {
+        return json!({"type": "error"});
+    }
+    if let Some(Value::Array(log)) = value.get_mut("log") {
+        for entry in log {
+            *entry = plain(entry);
+        }
+    }
+    if let Some(object) = value.as_object_mut() {
+        object.remove("ID");
+        object.remove("time");
+    }
+    value
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join,
+    Leave(usize),
+    Send(usize, Value),
+    Pass(Vec<usize>),
+    Unstick(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let channel = prop_oneof![
+        Just(json!("a")),
+        Just(json!("b")),
+        Just(json!(5)),
+        Just(json!("5")),
+        Just(json!("*")),
+    ];
+    let command = prop_oneof![
+        3 => channel.clone().prop_map(|channel| json!({"type": "open", "channel": channel})),
+        2 => channel.clone().prop_map(|channel| json!({"type": "close", "channel": channel})),
+        8 => (channel, 0..1000).prop_map(
+            |(channel, n)| json!({"type": "message", "channel": channel, "message": n})
+        ),
+        1 => Just(json!({"type": "log"})),
+        1 => Just(json!({"type": "bogus"})),
+    ];
+    let step = prop_oneof![
+        2 => Just(Step::Join),
+        1 => any::<usize>().prop_map(Step::Leave),
+        16 => (any::<usize>(), command).prop_map(|(client, command)| Step::Send(client, command)),
+        3 => prop::collection::vec(any::<usize>(), 0..3).prop_map(Step::Pass),
+        2 => any::<usize>().prop_map(Step::Unstick),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+proptest! {
+    #[test]
+    fn every_client_is_sent_what_the_naive_model_says_in_the_same_order(steps in steps()) {
+        let (mut bench, mut model) = (Bench::new(LIMITS), Model::default());
+        let mut gone = vec![];
+        for step in steps {
+            let count = bench.clients.len();
+            let pick = |n: usize| if count == 0 { None } else { Some(bench.clients[n % count]) };
+            match step {
+                Step::Join => {
+                    bench.join();
+                }
+                Step::Leave(n) => if let Some(key) = pick(n) {
+                    bench.clients.retain(|&other| other != key);
+                    model.leave(key.id());
+                    bench.stuck.remove(&key.id());
+                    prop_assert!(bench.state.leave(key, CloseReason::ClientClosed).is_some());
+                    gone.push(key);
+                },
+                Step::Send(n, command) => if let Some(key) = pick(n) {
+                    prop_assert_eq!(bench.send(key, &command), Taken::Done);
+                    model.send(&bench.clients.clone(), key.id(), &command);
+                },
+                Step::Pass(full) => {
+                    let full: Vec<ClientKey> = full.into_iter().filter_map(pick).collect();
+                    bench.pass(&full);
+                }
+                Step::Unstick(n) => if let Some(key) = pick(n) { bench.unstick(key) },
+            }
+        }
+        bench.drain();
+        for key in bench.clients.iter().copied() {
+            let got: Vec<Value> = bench.received(key).iter().map(plain).collect();
+            let expected = model.expected.get(&key.id()).cloned().unwrap_or_default();
+            prop_assert_eq!(got, expected);
+        }
+        // Who left in the middle has a prefix of what was due.
+        for key in gone {
+            let got: Vec<Value> = bench.received(key).iter().map(plain).collect();
+            let expected = model.expected.get(&key.id()).cloned().unwrap_or_default();
+            prop_assert!(expected.starts_with(&got));
+        }
+        // The books: no bytes are left, and channels have listeners or logged messages.
+        let stats = bench.state.stats();
+        prop_assert_eq!(stats.queued_bytes, 0);
+        prop_assert_eq!(stats.clients, bench.clients.len());
+        prop_assert_eq!(stats.log_messages, model.log.len());
+        let mut channels: Vec<Value> = model.log.iter().map(|event| event["channel"].clone()).collect();
+        channels.extend(model.open.values().flatten().cloned());
+        let mut names: Vec<String> = channels.iter().map(Value::to_string).collect();
+        names.sort();
+        names.dedup();
+        prop_assert_eq!(stats.channels, names.len());
+        prop_assert_eq!(stats.subscriptions, model.open.values().map(Vec::len).sum::<usize>());
+        // When all have left and nothing is logged, nothing at all is left.
+        for key in bench.clients.clone() {
+            bench.state.leave(key, CloseReason::ClientClosed);
+        }
+        let stats = bench.state.stats();
+        prop_assert_eq!((stats.clients, stats.subscriptions, stats.queued_bytes), (0, 0, 0));
+    }
+}
+
+fn open(bench: &mut Bench, channel: &str) -> ClientKey {
+    let key = bench.join();
+    bench.send(key, &json!({"type": "open", "channel": channel}));
+    bench.pass(&[]);
+    key
+}
+
+fn message(size: usize) -> Value {
+    json!({"type": "message", "channel": "x", "message": "m".repeat(size)})
+}
+
+#[test]
+fn live_events_past_the_budget_close_the_listener_and_nobody_else() {
+    let limits = HubLimits { max_queue_bytes: 300_000, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (slow, fast, sender) = (open(&mut bench, "x"), open(&mut bench, "x"), bench.join());
+    for _ in 0..3 {
+        bench.send(sender, &message(100_000));
+        bench.pass(&[slow, sender]);
+        bench.unstick(sender);
+    }
+    assert_eq!(bench.closed.len(), 1);
+    assert_eq!((bench.closed[0].0, bench.closed[0].1.reason), (slow, CloseReason::TooSlow));
+    assert_eq!(bench.received(fast).len(), 1 + 3);
+    assert_eq!(bench.send(slow, &json!({"type": "log"})), Taken::Closing);
+    assert_eq!(bench.state.stats().queued_bytes, 0);
+    let left = bench.state.leave(slow, CloseReason::TooSlow).expect("a client");
+    assert_eq!(left.counters.dropped, 2, "one in the queue, and the one that was too much");
+}
+
+#[test]
+fn commands_wait_while_half_of_the_budget_is_queued_so_that_replies_never_exceed_it() {
+    let mut bench = Bench::new(LIMITS);
+    let (reader, sender) = (bench.join(), bench.join());
+    for _ in 0..8 {
+        bench.send(sender, &message(100_000));
+        bench.pass(&[]);
+    }
+    let mut asked = 0;
+    while bench.send(reader, &json!({"type": "log"})) == Taken::Done {
+        asked += 1;
+        bench.pass(&[reader]);
+        assert!(asked < 100, "reading is never paused");
+    }
+    let queued = bench.state.stats().longest_queue_bytes;
+    assert!((LIMITS.max_queue_bytes / 2..LIMITS.max_queue_bytes).contains(&queued), "{queued}");
+    assert!(!bench.state.may_read(reader));
+    bench.unstick(reader);
+    assert!(bench.state.may_read(reader));
+}
+
+#[test]
+fn when_all_queues_together_are_too_long_the_longest_goes_first() {
+    let limits = HubLimits { total_queue_bytes: 610_000, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (longest, sender) = (open(&mut bench, "x"), bench.join());
+    bench.send(sender, &message(100_000));
+    bench.pass(&[longest]);
+    let shorter = open(&mut bench, "x");
+    for _ in 0..2 {
+        bench.send(sender, &message(100_000));
+        bench.pass(&[longest, shorter]);
+    }
+    assert!(bench.closed.is_empty(), "the budget is not exceeded yet");
+    bench.send(sender, &message(100_000));
+    bench.pass(&[]);
+    let closed: Vec<ClientKey> = bench.closed.iter().map(|(key, _)| *key).collect();
+    assert_eq!(closed, [longest]);
+}
+
+#[test]
+fn two_unanswered_pings_close_and_any_pong_counts_as_an_answer() {
+    let mut bench = Bench::new(LIMITS);
+    let (silent, alive) = (bench.join(), bench.join());
+    let (start, interval) = (Instant::now(), Duration::from_secs(25));
+    for round in 1..=3 {
+        let now = start + interval * round + Duration::from_secs(1);
+        bench.state.ping_round(interval, now);
+        bench.pass(&[]);
+        assert_eq!(bench.state.pong(alive, b"unasked", now), None);
+    }
+    assert_eq!(bench.send(silent, &json!({"type": "log"})), Taken::Closing);
+    assert_eq!(bench.send(alive, &json!({"type": "log"})), Taken::Done);
+    let now = start + interval * 4 + Duration::from_secs(2);
+    bench.state.ping_round(interval, now);
+    let answered = now + Duration::from_millis(40);
+    let sequence = 4_u32.to_be_bytes();
+    assert_eq!(bench.state.pong(alive, &sequence, answered), Some(Duration::from_millis(40)));
+}
+
+#[test]
+fn a_slot_used_again_is_not_the_client_that_had_it() {
+    let mut bench = Bench::new(LIMITS);
+    let first = open(&mut bench, "x");
+    bench.send(first, &json!({"type": "log"}));
+    bench.state.leave(first, CloseReason::ConnectionLost);
+    let second = bench.join();
+    assert_eq!(first.slot(), second.slot());
+    bench.pass(&[]);
+    assert!(bench.received(second).is_empty(), "what the first was due is not the second's");
+    bench.state.close_client(first, CloseReason::Kicked, "");
+    assert_eq!(bench.send(second, &json!({"type": "log"})), Taken::Done);
+    assert_eq!(bench.send(first, &json!({"type": "log"})), Taken::Closing);
+}
+
+#[test]
+fn a_kicked_client_is_sent_what_was_queued_and_nothing_that_came_later() {
+    let mut bench = Bench::new(LIMITS);
+    let (kicked, sender) = (open(&mut bench, "x"), bench.join());
+    bench.send(sender, &message(1));
+    bench.state.close_client(kicked, CloseReason::Kicked, "enough");
+    bench.send(sender, &message(2));
+    bench.pass(&[]);
+    assert_eq!(bench.closed.len(), 1);
+    assert_eq!((bench.closed[0].0, &*bench.closed[0].1.text), (kicked, "enough"));
+    let got: Vec<&Value> =
+        bench.received(kicked).iter().filter(|v| v["type"] == "message").collect();
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0]["message"], "m");
+}
+
+#[test]
+fn a_message_of_the_owner_reaches_every_listener() {
+    let mut bench = Bench::new(LIMITS);
+    let (listener, everything) = (open(&mut bench, "x"), open(&mut bench, "*"));
+    let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
+    let Ok(Command::Message(draft)) = command::parse(&message(1).to_string(), limits) else {
+        panic!("a message")
+    };
+    assert_eq!(draft.channel(), &ChannelName::from_text("x"));
+    assert_eq!(bench.state.publish(None, draft, 5), 2);
+    bench.pass(&[]);
+    assert_eq!(bench.received(listener).len(), 2);
+    assert_eq!(bench.received(everything).len(), 2);
+}
