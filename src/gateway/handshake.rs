@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use poem::error::NotFoundError;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use poem::web::RemoteAddr;
-use poem::{Endpoint, Request, Response, Result};
+use poem::{Endpoint, Request, Response};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -58,11 +58,11 @@ impl Connect {
 impl Endpoint for Connect {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> Result<Response> {
+    async fn call(&self, request: Request) -> poem::Result<Response> {
         let key = match check(&request) {
             Ok(key) => key,
-            Err(response) => {
-                return Ok(self.reject(Rejection::BadHandshake, &request, response));
+            Err(wrong) => {
+                return Ok(self.reject(Rejection::BadHandshake, &request, wrong.answer()));
             }
         };
         let Some(Upgrade(upgrade)) = request.extensions().get::<Upgrade>().cloned() else {
@@ -143,32 +143,53 @@ fn said_goodbye(client: ClientSummary, reason: CloseReason) {
     );
 }
 
-/// Checks a request for `/connect`; returns its key, or the answer that says what is wrong.
-fn check(request: &Request) -> Result<SecWebsocketKey, Response> {
+/// What is wrong with a request for `/connect`.
+enum Wrong {
+    Method,
+    NoUpgrade,
+    Version,
+    Key,
+}
+
+impl Wrong {
+    fn answer(self) -> Response {
+        match self {
+            Self::Method => {
+                let words = format!("Only GET is allowed here.\n{WHAT_THIS_IS}");
+                with(answer(StatusCode::METHOD_NOT_ALLOWED, words), header::ALLOW, "GET")
+            }
+            Self::NoUpgrade => upgrade_required(WHAT_THIS_IS),
+            Self::Version => {
+                upgrade_required("Only version 13 of the websocket protocol is spoken here.\n")
+            }
+            Self::Key => answer(
+                StatusCode::BAD_REQUEST,
+                "Sec-WebSocket-Key must be given once: 16 bytes in base64.\n",
+            ),
+        }
+    }
+}
+
+/// Checks a request for `/connect`; returns its key.
+fn check(request: &Request) -> Result<SecWebsocketKey, Wrong> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        let words = format!("Only GET is allowed here.\n{WHAT_THIS_IS}");
-        return Err(with(answer(StatusCode::METHOD_NOT_ALLOWED, words), header::ALLOW, "GET"));
+        return Err(Wrong::Method);
     }
     let upgrade = has_token(headers, &header::UPGRADE, "websocket")
         && has_token(headers, &header::CONNECTION, "upgrade");
     if !upgrade || request.version() < Version::HTTP_11 {
-        return Err(upgrade_required(WHAT_THIS_IS));
+        return Err(Wrong::NoUpgrade);
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(upgrade_required(
-            "Only version 13 of the websocket protocol is spoken here.\n",
-        ));
+        return Err(Wrong::Version);
     }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).into_iter();
     let well_formed = match (keys.next(), keys.next()) {
         (Some(key), None) => is_key(key.as_bytes()),
         _ => false,
     };
-    headers.typed_get().filter(|_| well_formed).ok_or_else(|| {
-        let words = "Sec-WebSocket-Key must be given once: 16 bytes in base64.\n";
-        answer(StatusCode::BAD_REQUEST, words)
-    })
+    headers.typed_get().filter(|_| well_formed).ok_or(Wrong::Key)
 }
 
 fn upgrade_required(words: &'static str) -> Response {

@@ -241,7 +241,7 @@ impl<'a> Collector<'a> {
         self.list.push((key, value));
     }
 
-    fn find(&self, key: &Cow<'a, str>) -> Option<usize> {
+    fn find(&self, key: &str) -> Option<usize> {
         if self.index.is_empty() {
             self.list.iter().position(|(known, _)| known == key)
         } else {
