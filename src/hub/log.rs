@@ -57,7 +57,7 @@ impl MessageLog {
     }
 
     /// The first index of `slice` and its events, newest first.
-    pub fn slice(&self, slice: LogSlice) -> (usize, impl Iterator<Item = &Frame>) {
+    pub fn slice(&self, slice: LogSlice) -> (usize, impl Iterator<Item = &Frame> + Clone) {
         let length = self.entries.len();
         let start = index(slice.start, length);
         let end = index(slice.end, length).max(start);

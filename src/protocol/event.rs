@@ -121,7 +121,7 @@ pub fn channels_result<'a>(
     channels: impl DoubleEndedIterator<Item = &'a ChannelName> + Clone,
     max_bytes: usize,
 ) -> Frame {
-    let mut out = result_head(command);
+    let mut out = result_head(command, LOG_WRAPPER_BYTES);
     let room = max_bytes.saturating_sub(out.len() - HEADROOM + LOG_WRAPPER_BYTES);
     let (mut used, mut count) = (0, 0);
     for name in channels.clone().rev() {
@@ -151,26 +151,28 @@ pub fn channels_result<'a>(
 /// do not all fit, it says `truncated: true` and, as `next`, the `start` to ask for next, which is
 /// `start` plus the number of entries listed.
 pub fn log_result<'a>(
-    newest_first: impl Iterator<Item = &'a Frame>,
+    newest_first: impl Iterator<Item = &'a Frame> + Clone,
     start: usize,
     max_bytes: usize,
 ) -> Frame {
-    let mut out = result_head(CommandKind::Log);
-    let end = HEADROOM + max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
-    out.extend_from_slice(br#","log":["#);
-    let (mut count, mut truncated) = (0, false);
-    for frame in newest_first {
-        let json = frame.payload();
+    let room = max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
+    let (mut count, mut bytes, mut truncated) = (0, 0, false);
+    for frame in newest_first.clone() {
+        let with_this = bytes + frame.payload().len() + 1;
         // One entry always fits (an event leaves a reserve), so that asking on always advances.
-        if count > 0 && out.len() + 1 + json.len() > end {
+        if count > 0 && with_this > room {
             truncated = true;
             break;
         }
-        if count > 0 {
+        (count, bytes) = (count + 1, with_this);
+    }
+    let mut out = result_head(CommandKind::Log, bytes + LOG_WRAPPER_BYTES);
+    out.extend_from_slice(br#","log":["#);
+    for (index, frame) in newest_first.take(count).enumerate() {
+        if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(json);
-        count += 1;
+        out.extend_from_slice(frame.payload());
     }
     out.push(b']');
     if truncated {
@@ -195,8 +197,10 @@ pub fn error(refusal: &Refusal) -> Frame {
     Frame::text(out)
 }
 
-fn result_head(command: CommandKind) -> Vec<u8> {
-    let mut out = vec![0; HEADROOM];
+/// The beginning of a result, with room for `length` bytes of JSON.
+fn result_head(command: CommandKind, length: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADROOM + length);
+    out.resize(HEADROOM, 0);
     out.extend_from_slice(br#"{"type":"result","for":"#);
     json::write_text(command.label(), &mut out);
     out
