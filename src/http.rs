@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -74,6 +74,8 @@ impl Service {
     /// Accepts connections until `stop` turns true; then the listener is closed and each
     /// connection ends after the request it is at. Upgraded connections are not touched.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        // Told once for each time it begins, not ten times a second.
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -81,12 +83,17 @@ impl Service {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    if std::mem::take(&mut failing) {
+                        info!("connections are accepted again");
+                    }
                     tokio::spawn(self.clone().serve_connection(stream, peer, stop.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.metrics.accept_errors.inc();
-                    warn!(%error, "no connection can be accepted; trying again");
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(%error, "no connection can be accepted; trying again");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

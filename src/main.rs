@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 
 /// Runs the hub until a signal ends it.
 fn serve(mut config: Config) -> Result<(), String> {
-    telemetry::start(&config.telemetry)?;
+    // Dropped last, so that the last lines are written.
+    let _log = telemetry::start(&config.telemetry)?;
     if let Some(limit) = descriptors::raise() {
         let wanted = config.limits.max_clients;
         config.limits.max_clients = descriptors::clamp(wanted, limit);

@@ -54,6 +54,8 @@ pub struct Readings {
     pub longest_queue_bytes: usize,
     /// Bytes of unfinished frames.
     pub partial_bytes: usize,
+    /// Log lines dropped, ever.
+    pub log_lines_dropped: usize,
     /// Messages sent to channels, ever.
     pub messages: u64,
     /// Events queued for listeners, ever.
@@ -93,6 +95,7 @@ pub struct Metrics {
     commands: IntCounterVec,
     refused: IntCounterVec,
     dropped: IntCounterVec,
+    log_lines_dropped: IntCounter,
     messages: IntCounter,
     delivered: IntCounter,
     evicted: IntCounter,
@@ -188,6 +191,10 @@ impl Metrics {
                 "Frames queued for a client and not sent, by the reason its connection ended.",
                 "reason",
             ),
+            log_lines_dropped: make.counter(
+                "skynet_log_lines_dropped_total",
+                "Lines of the program's own log dropped because they were not taken in time.",
+            ),
             messages: make.counter("skynet_messages_total", "Messages sent to channels."),
             delivered: make
                 .counter("skynet_delivered_total", "Events queued for listening clients."),
@@ -243,6 +250,7 @@ impl Metrics {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         for (counter, total) in [
+            (&self.log_lines_dropped, readings.log_lines_dropped as u64),
             (&self.messages, readings.messages),
             (&self.delivered, readings.delivered),
             (&self.evicted, readings.evicted),

@@ -6,6 +6,7 @@ use crate::gateway::Gateway;
 use crate::hub::{Hub, Stats};
 use crate::metrics::{Metrics, Readings};
 use crate::protocol::{CloseReason, CommandKind, RefusalReason};
+use crate::telemetry;
 use poem::endpoint::make_sync;
 use poem::http::StatusCode;
 use poem::{Endpoint, EndpointExt, Response, Route, get};
@@ -51,6 +52,7 @@ fn readings(stats: Stats, partial_bytes: usize) -> Readings {
         queued_bytes: stats.queued_bytes,
         longest_queue_bytes: stats.longest_queue_bytes,
         partial_bytes,
+        log_lines_dropped: telemetry::dropped_lines(),
         messages: totals.messages,
         delivered: totals.delivered,
         evicted: totals.evicted,

@@ -2,25 +2,50 @@
 //!
 //! All lines go to standard error, so that standard output holds what a command was asked to print.
 //! Everything is decided by the `[telemetry]` section; no environment variable is read here.
+//!
+//! Lines are written by a thread of their own: whoever should read them and does not (a full pipe, a
+//! stalled journal) must not hold up the hub. When too many wait, further ones are dropped and
+//! counted.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use tracing::Subscriber;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{fmt, fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, TelemetryConfig};
 
-/// Sends the log lines of this process to standard error, from now on.
+/// Lines that may wait to be written.
+const WAITING_LINES: usize = 8192;
+
+/// Counts dropped lines; one for the process, as its subscriber is.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Sends the log lines of this process to standard error, from now on. Dropping the guard waits,
+/// for a second at most, until those that wait have been written.
 ///
 /// # Errors
 ///
 /// A sentence that says why: the filter cannot be read (which
 /// [`Config::validate`](crate::config::Config::validate) finds before), or log lines go somewhere
 /// already.
-pub fn start(config: &TelemetryConfig) -> Result<(), String> {
-    subscriber(config, io::stderr, io::stderr().is_terminal())?
+pub fn start(config: &TelemetryConfig) -> Result<WorkerGuard, String> {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(io::stderr());
+    DROPPED.get_or_init(|| writer.error_counter());
+    subscriber(config, writer, io::stderr().is_terminal())?
         .try_init()
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    Ok(guard)
+}
+
+/// Log lines dropped since the start, because they were not taken as fast as they came.
+pub fn dropped_lines() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
 /// What writes the lines that the filter lets through to `writer`.

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::info;
 
 /// The upgrade of a request's connection, which the listener puts into its extensions.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl Connect {
     /// Counts a refused handshake, and closes its connection.
     fn reject(&self, rejection: Rejection, request: &Request, response: Response) -> Response {
         self.shared.metrics.reject(rejection);
-        debug!(address = %request.remote_addr(), reason = rejection.label(), "handshake refused");
+        info!(address = %request.remote_addr(), reason = rejection.label(), "handshake refused");
         with(response, header::CONNECTION, "close")
     }
 }

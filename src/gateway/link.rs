@@ -31,6 +31,8 @@ struct State {
     left: Batch,
     waker: Option<Waker>,
     closing: Option<Closing>,
+    /// Whether a write has failed for good.
+    lost: bool,
 }
 
 impl Link {
@@ -73,20 +75,24 @@ impl Link {
     }
 
     /// Bytes that the socket has not taken yet.
-    pub fn left(&self) -> usize {
-        self.state().left.bytes()
+    ///
+    /// # Errors
+    /// Writing has failed: the connection is lost.
+    pub fn left(&self) -> io::Result<usize> {
+        let state = self.state();
+        if state.lost { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(state.left.bytes()) }
     }
 
     /// Tells the session that the connection is to be closed.
     pub fn close(&self, closing: Closing) {
         let mut state = self.state();
         state.closing.get_or_insert(closing);
-        wake(state);
+        wake(&state);
     }
 
     /// Wakes the session.
     pub fn wake(&self) {
-        wake(self.state());
+        wake(&self.state());
     }
 
     /// Registers the session's waker; returns how to close the connection, if it is to be closed.
@@ -104,14 +110,14 @@ impl Link {
                 Ok(written) => state.left.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The session waits for the socket, so it must look at it.
-                    wake_by_ref(state);
+                    wake(state);
                     return Written::Left(state.left.bytes());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
-                    // The session learns from its own reading what has become of the connection.
+                    state.lost = true;
                     state.left = Batch::default();
-                    wake_by_ref(state);
+                    wake(state);
                     return Written::Lost;
                 }
             }
@@ -134,17 +140,9 @@ impl Link {
     }
 }
 
-fn wake_by_ref(state: &State) {
+fn wake(state: &State) {
     if let Some(waker) = &state.waker {
         waker.wake_by_ref();
-    }
-}
-
-fn wake(state: MutexGuard<'_, State>) {
-    let waker = state.waker.clone();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 

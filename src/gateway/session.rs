@@ -133,7 +133,7 @@ impl Session {
     /// Goes on with what the socket did not take, as far as it takes it now. True when nothing is
     /// left to be written by the session.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let mut left = self.link.left();
+        let mut left = self.link.left()?;
         while left > 0 {
             match self.link.stream().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
