@@ -1,14 +1,14 @@
 //! HTTP/1.1 in front of a poem endpoint: an accept loop of our own.
 //!
 //! poem's own server leaves slow handshakes open for ever, spins when descriptors run out, and
-//! sets no TCP_NODELAY; this one has a time limit for headers, sleeps and recovers, and hands the
-//! socket of an upgrade on whole. Knows nothing of the hub.
+//! sets no TCP_NODELAY; this one has a time limit for headers, sleeps and recovers, and leaves the
+//! upgrade of a connection to the endpoint. Knows nothing of the hub.
 
-use crate::gateway::Upgrade;
 use crate::metrics::Metrics;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
@@ -35,6 +35,10 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// How long to wait when no connection can be accepted for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The upgrade of a request's connection, in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Upgrade(pub OnUpgrade);
 
 /// Binds `address`.
 ///

@@ -15,8 +15,8 @@
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
 //!
-//! Imports run one way: `protocol`, `config` and `metrics` know nothing of the rest; `hub` knows
-//! `protocol`; `gateway` and `ops` know those; `app` knows all.
+//! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
+//! `metrics` reads the hub's figures; `gateway` and `ops` know those; `app` knows all.
 
 pub mod app;
 pub mod cli;

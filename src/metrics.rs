@@ -5,6 +5,8 @@
 //! Counters are bumped where things happen, without a lock; what the hub counts itself, under its
 //! own lock, is copied here when somebody asks ([`Metrics::render`]).
 
+use crate::hub::Stats;
+use crate::protocol::{CloseReason, CommandKind, RefusalReason};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -35,45 +37,15 @@ impl Rejection {
     }
 }
 
-/// Figures that the hub and the gateway keep for themselves, as they are when somebody asks.
-#[derive(Debug, Default)]
+/// Figures that are kept elsewhere, as they are when somebody asks.
+#[derive(Debug)]
 pub struct Readings {
-    /// Clients connected.
-    pub clients: usize,
-    /// Channels with listeners or logged messages.
-    pub channels: usize,
-    /// Open channels of all clients together.
-    pub subscriptions: usize,
-    /// Messages in the log.
-    pub log_messages: usize,
-    /// Bytes charged to the log.
-    pub log_bytes: usize,
-    /// Bytes queued for all clients together.
-    pub queued_bytes: usize,
-    /// Bytes of the longest queue.
-    pub longest_queue_bytes: usize,
+    /// The hub's.
+    pub hub: Stats,
     /// Bytes of unfinished frames.
     pub partial_bytes: usize,
-    /// Log lines dropped, ever.
+    /// Lines of the program's own log dropped since the start.
     pub log_lines_dropped: usize,
-    /// Messages sent to channels, ever.
-    pub messages: u64,
-    /// Events queued for listeners, ever.
-    pub delivered: u64,
-    /// Messages gone from the log, ever.
-    pub evicted: u64,
-    /// Bytes of commands, ever.
-    pub bytes_in: u64,
-    /// Bytes written to clients, ever.
-    pub bytes_out: u64,
-    /// Commands carried out, ever, by command.
-    pub commands: Vec<(&'static str, u64)>,
-    /// Commands refused, ever, by reason.
-    pub refused: Vec<(&'static str, u64)>,
-    /// Frames dropped, ever, by the reason their client was closed.
-    pub dropped: Vec<(&'static str, u64)>,
-    /// Connections ended, ever, by reason.
-    pub disconnects: Vec<(&'static str, u64)>,
 }
 
 /// All metrics.
@@ -237,38 +209,35 @@ impl Metrics {
     }
 
     fn read(&self, readings: &Readings) {
+        let (hub, totals) = (&readings.hub, &readings.hub.totals);
         for (gauge, value) in [
-            (&self.clients, readings.clients),
-            (&self.channels, readings.channels),
-            (&self.subscriptions, readings.subscriptions),
-            (&self.log_messages, readings.log_messages),
-            (&self.log_bytes, readings.log_bytes),
-            (&self.queued_bytes, readings.queued_bytes),
-            (&self.longest_queue_bytes, readings.longest_queue_bytes),
+            (&self.clients, hub.clients),
+            (&self.channels, hub.channels),
+            (&self.subscriptions, hub.subscriptions),
+            (&self.log_messages, hub.log_messages),
+            (&self.log_bytes, hub.log_bytes),
+            (&self.queued_bytes, hub.queued_bytes),
+            (&self.longest_queue_bytes, hub.longest_queue_bytes),
             (&self.partial_bytes, readings.partial_bytes),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         for (counter, total) in [
+            (&self.messages, totals.messages),
+            (&self.delivered, totals.delivered),
+            (&self.evicted, totals.evicted),
+            (&self.bytes_in, totals.bytes_in),
+            (&self.bytes_out, totals.bytes_out),
             (&self.log_lines_dropped, readings.log_lines_dropped as u64),
-            (&self.messages, readings.messages),
-            (&self.delivered, readings.delivered),
-            (&self.evicted, readings.evicted),
-            (&self.bytes_in, readings.bytes_in),
-            (&self.bytes_out, readings.bytes_out),
         ] {
             raise(counter, total);
         }
-        for (counters, totals) in [
-            (&self.commands, &readings.commands),
-            (&self.refused, &readings.refused),
-            (&self.dropped, &readings.dropped),
-            (&self.disconnects, &readings.disconnects),
-        ] {
-            for (label, total) in totals {
-                raise(&counters.with_label_values(&[*label]), *total);
-            }
-        }
+        let commands = CommandKind::ALL.map(CommandKind::label);
+        let reasons = CloseReason::ALL.map(CloseReason::label);
+        raise_each(&self.commands, commands, totals.commands);
+        raise_each(&self.refused, RefusalReason::LABELS, totals.refused);
+        raise_each(&self.dropped, reasons, totals.dropped);
+        raise_each(&self.disconnects, reasons, totals.disconnects);
     }
 }
 
@@ -283,17 +252,36 @@ fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 
+/// Raises the counter of each label to its total.
+fn raise_each<const N: usize>(counters: &IntCounterVec, labels: [&str; N], totals: [u64; N]) {
+    for (label, total) in labels.into_iter().zip(totals) {
+        raise(&counters.with_label_values(&[label]), total);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::{Hub, HubLimits, Totals};
+
+    fn readings(totals: Totals) -> Readings {
+        let limits = HubLimits {
+            max_clients: 1,
+            max_channels_per_client: 1,
+            max_message_bytes: 4096,
+            max_queue_bytes: 8192,
+            total_queue_bytes: 8192,
+            max_log_messages: 1,
+            max_log_bytes: 8192,
+        };
+        let hub = Stats { totals, ..Hub::new(limits).stats() };
+        Readings { hub, partial_bytes: 0, log_lines_dropped: 0 }
+    }
 
     #[test]
     fn every_metric_has_a_name_of_its_own_and_stands_at_zero_from_the_start() {
-        let text = Metrics::new().render(&Readings {
-            refused: vec![("syntax", 0)],
-            messages: 3,
-            ..Readings::default()
-        });
+        let totals = Totals { messages: 3, ..Totals::default() };
+        let text = Metrics::new().render(&readings(totals));
         for line in [
             "skynet_clients 0",
             "skynet_messages_total 3",
@@ -308,7 +296,7 @@ mod tests {
     fn a_counter_follows_a_total_and_never_falls() {
         let metrics = Metrics::new();
         for (total, shown) in [(5, 5), (7, 7), (6, 7)] {
-            let text = metrics.render(&Readings { delivered: total, ..Readings::default() });
+            let text = metrics.render(&readings(Totals { delivered: total, ..Totals::default() }));
             assert!(text.contains(&format!("skynet_delivered_total {shown}\n")));
         }
     }

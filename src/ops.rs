@@ -3,9 +3,8 @@
 //! Holds no content of messages, and so asks for no token.
 
 use crate::gateway::Gateway;
-use crate::hub::{Hub, Stats};
+use crate::hub::Hub;
 use crate::metrics::{Metrics, Readings};
-use crate::protocol::{CloseReason, CommandKind, RefusalReason};
 use crate::telemetry;
 use poem::endpoint::make_sync;
 use poem::http::StatusCode;
@@ -35,32 +34,10 @@ fn readiness(hub: &Hub) -> Response {
 }
 
 fn exposition(metrics: &Metrics, hub: &Hub, gateway: &Gateway) -> Response {
-    let text = metrics.render(&readings(hub.stats(), gateway.partial_bytes()));
-    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
-}
-
-fn readings(stats: Stats, partial_bytes: usize) -> Readings {
-    let reasons = CloseReason::ALL.into_iter().map(CloseReason::label);
-    let commands = CommandKind::ALL.into_iter().map(CommandKind::label);
-    let totals = stats.totals;
-    Readings {
-        clients: stats.clients,
-        channels: stats.channels,
-        subscriptions: stats.subscriptions,
-        log_messages: stats.log_messages,
-        log_bytes: stats.log_bytes,
-        queued_bytes: stats.queued_bytes,
-        longest_queue_bytes: stats.longest_queue_bytes,
-        partial_bytes,
+    let text = metrics.render(&Readings {
+        hub: hub.stats(),
+        partial_bytes: gateway.partial_bytes(),
         log_lines_dropped: telemetry::dropped_lines(),
-        messages: totals.messages,
-        delivered: totals.delivered,
-        evicted: totals.evicted,
-        bytes_in: totals.bytes_in,
-        bytes_out: totals.bytes_out,
-        commands: commands.zip(totals.commands).collect(),
-        refused: RefusalReason::LABELS.into_iter().zip(totals.refused).collect(),
-        dropped: reasons.clone().zip(totals.dropped).collect(),
-        disconnects: reasons.zip(totals.disconnects).collect(),
-    }
+    });
+    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     error::{ConfigError, Origin},
-    load::Given,
+    given::Given,
     units,
 };
 

@@ -11,20 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use figment::{
-    Figment, Metadata, Profile, Provider,
-    error::Kind,
-    util::nest,
-    value::{Dict, Map, Value},
-};
+use figment::{Figment, error::Kind, value::Value};
 
 use super::{
     AdminConfig, Config, ConfigError, DEFAULT_FILE, Effective, Origin, Problem, file,
+    given::{Given, VARIABLE_PREFIX},
     settings::{self, Settings},
 };
-
-/// What the name of every environment variable of this program begins with.
-pub(super) const VARIABLE_PREFIX: &str = "SKYNET_";
 
 /// What the owner gave, beside the defaults. It may hold secrets, so it cannot be printed.
 #[derive(Clone, Default)]
@@ -55,25 +48,6 @@ pub struct Loaded {
     pub config: Config,
     /// The same for people to read.
     pub effective: Effective,
-}
-
-/// One setting as one source gives it.
-pub(super) struct Given {
-    /// The parts of its name.
-    pub(super) key: Vec<String>,
-    pub(super) value: Value,
-    pub(super) origin: Origin,
-}
-
-impl Provider for Given {
-    fn metadata(&self) -> Metadata {
-        self.origin.to_metadata()
-    }
-
-    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        let nested = nest(&self.key.join("."), self.value.clone());
-        Ok(Profile::Default.collect(nested.into_dict().unwrap_or_default()))
-    }
 }
 
 /// Loads and validates the configuration. Reads the file, and `admin.token_file` if it is set.

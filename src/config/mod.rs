@@ -21,6 +21,7 @@
 mod admin;
 mod error;
 mod file;
+mod given;
 mod hub;
 mod limits;
 mod load;

@@ -8,7 +8,7 @@ use figment::value::Value;
 use super::{
     DEFAULT_FILE,
     error::{Origin, Problem},
-    load::{Given, VARIABLE_PREFIX},
+    given::{Given, VARIABLE_PREFIX},
 };
 
 /// The names of all settings.

@@ -1,9 +1,10 @@
-//! How a connection is closed: what is still sent, and how long an answer is waited for.
+//! A session to its end: how a connection is closed, what is still sent, and how long an answer is
+//! waited for.
 //!
 //! What a client has received is always a prefix of what it was due, in order; which part of its
 //! queue is still sent depends on the reason (`protocol::closing::Farewell`).
 
-use super::session::{Discarded, Session};
+use super::session::{Discarded, End, GOODBYE, Session};
 use crate::hub::{Closing, Next};
 use crate::protocol::closing::Farewell;
 use crate::protocol::{CloseReason, Frame};
@@ -11,9 +12,6 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::timeout;
-
-/// The payload of the last ping; those of other pings have four bytes.
-pub(super) const PING: &[u8] = b"goodbye";
 
 /// How long a client may take to read what is still queued for it.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(7);
@@ -41,8 +39,19 @@ enum Gone {
     Lost,
 }
 
+/// Serves a client until its connection has ended.
+pub(super) async fn serve(mut session: Session) {
+    let reason = match session.serve().await {
+        End::Gone(reason) => reason,
+        // Rare and long: in a box of its own, so that a session that serves stays small.
+        End::PeerClosed(code) => Box::pin(answer(&mut session, code)).await,
+        End::Closing(closing) => Box::pin(close(&mut session, closing)).await,
+    };
+    session.ends(reason);
+}
+
 /// Answers a peer's close frame. Nothing else is sent, since the peer has said it will not look.
-pub(super) async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
+async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
     let reason = CloseReason::ClientClosed;
     // Leaves the channels, and stops the flusher from writing behind the close frame.
     session.hub().close(session.key(), reason, reason.text());
@@ -53,7 +62,7 @@ pub(super) async fn answer(session: &mut Session, code: Option<u16>) -> CloseRea
 }
 
 /// Closes the connection.
-pub(super) async fn close(session: &mut Session, closing: Closing) -> CloseReason {
+async fn close(session: &mut Session, closing: Closing) -> CloseReason {
     let last_words = match closing.reason.farewell() {
         Farewell::Cut => {
             cut(session, closing.reason);
@@ -82,7 +91,7 @@ pub(super) async fn close(session: &mut Session, closing: Closing) -> CloseReaso
 
 /// Pings, and waits for the pong as long as the game may need to hand on what it was sent.
 async fn ping(session: &mut Session) -> Result<(), Gone> {
-    session.link.append(&Frame::ping(PING));
+    session.link.append(&Frame::ping(GOODBYE));
     timeout(PONG_TIMEOUT, reach(session, Goal::Pong)).await.unwrap_or(Ok(()))
 }
 

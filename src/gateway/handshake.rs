@@ -3,9 +3,10 @@
 //! No extension and no subprotocol is ever accepted: permessage-deflate has broken connections
 //! with the game's client, and an answer it did not ask for fails its handshake.
 
-use super::Shared;
 use super::link::Link;
-use super::session;
+use super::session::Session;
+use super::{Shared, farewell};
+use crate::http::Upgrade;
 use crate::hub::{Admission, ClientInfo, ClientSummary, Hub, NotAdmitted};
 use crate::metrics::Rejection;
 use crate::protocol::CloseReason;
@@ -21,10 +22,6 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tracing::info;
-
-/// The upgrade of a request's connection, which the listener puts into its extensions.
-#[derive(Debug, Clone)]
-pub struct Upgrade(pub OnUpgrade);
 
 /// Longest User-Agent that is kept, in characters.
 const MAX_USER_AGENT: usize = 128;
@@ -113,7 +110,7 @@ async fn serve(shared: Arc<Shared>, admission: Admission, info: ClientInfo, upgr
     let link = Arc::new(Link::new(membership.key(), stream));
     shared.links.insert(&link);
     // The handshake's future ends here; a session is a smaller one.
-    tokio::spawn(session::run(shared, link, membership, early));
+    tokio::spawn(farewell::serve(Session::new(shared, link, membership, early)));
 }
 
 /// The socket of an upgraded connection, and what hyper has read of it behind the handshake.

@@ -14,8 +14,6 @@ mod link;
 mod rate;
 mod session;
 
-pub use handshake::Upgrade;
-
 use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;

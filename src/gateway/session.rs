@@ -10,7 +10,6 @@
 //! ```
 
 use super::Shared;
-use super::farewell;
 use super::link::Link;
 use super::rate::{Bucket, Verdict};
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
@@ -30,6 +29,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Reads before the other sessions get a turn.
 const READS_PER_TURN: usize = 4;
+
+/// The payload of a farewell's ping; those of other pings have four bytes.
+pub(super) const GOODBYE: &[u8] = b"goodbye";
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -71,34 +73,6 @@ enum Flow {
     End(End),
 }
 
-/// Serves a client until its connection has ended. `early` is what was read of the stream behind
-/// the handshake.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    link: Arc<Link>,
-    membership: Membership,
-    early: Vec<u8>,
-) {
-    let mut session = Session {
-        decoder: Decoder::new(shared.limits.max_frame_bytes),
-        paused: !early.is_empty(),
-        carry: early,
-        broken: false,
-        bucket: Bucket::new(shared.limits.rate, Instant::now()),
-        shared,
-        link,
-        membership,
-    };
-    let end = poll_fn(|cx| session.poll(cx)).await;
-    let reason = match end {
-        End::Gone(reason) => reason,
-        // Rare and long: in a box of its own, so that a session that serves stays small.
-        End::PeerClosed(code) => Box::pin(farewell::answer(&mut session, code)).await,
-        End::Closing(closing) => Box::pin(farewell::close(&mut session, closing)).await,
-    };
-    session.membership.ends(reason);
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         self.shared.links.remove(&self.link);
@@ -106,6 +80,36 @@ impl Drop for Session {
 }
 
 impl Session {
+    /// A session of the client at `link`. `early` is what was read of the stream behind the
+    /// handshake.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        link: Arc<Link>,
+        membership: Membership,
+        early: Vec<u8>,
+    ) -> Self {
+        Self {
+            decoder: Decoder::new(shared.limits.max_frame_bytes),
+            paused: !early.is_empty(),
+            carry: early,
+            broken: false,
+            bucket: Bucket::new(shared.limits.rate, Instant::now()),
+            shared,
+            link,
+            membership,
+        }
+    }
+
+    /// Carries out the client's commands until there are no more to come.
+    pub(super) async fn serve(&mut self) -> End {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Says why the session ends.
+    pub(super) fn ends(&mut self, reason: CloseReason) {
+        self.membership.ends(reason);
+    }
+
     pub(super) fn hub(&self) -> &Hub {
         self.membership.hub()
     }
@@ -362,7 +366,7 @@ impl Session {
         while seen.is_none() {
             match self.decoder.next(&mut input, &mut at) {
                 Ok(Some(Incoming::Pong(payload))) => {
-                    seen = (payload == farewell::PING).then_some(Discarded::Pong);
+                    seen = (payload == GOODBYE).then_some(Discarded::Pong);
                 }
                 Ok(Some(Incoming::Close(_))) => seen = Some(Discarded::Close),
                 Ok(Some(_)) => {}

@@ -209,7 +209,7 @@ impl State {
             .channels
             .find(name)
             .and_then(|channel| client.open.iter().position(|&open| open == channel))
-            .ok_or_else(|| RefusalReason::NotOpen(name.clone()))?;
+            .ok_or_else(|| RefusalReason::NotOpen(name.to_string()))?;
         let channel = client.open.remove(place);
         client.hears_all &= !name.is_wildcard();
         self.channels.unlisten(channel, key.slot);

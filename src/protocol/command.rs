@@ -7,6 +7,7 @@
 use super::channel::{ChannelName, kind_of};
 use super::event::Draft;
 use super::json;
+use super::kind::CommandKind;
 use super::refusal::{Refusal, RefusalReason};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -35,34 +36,6 @@ impl Command {
             Self::Close(_) => CommandKind::Close,
             Self::Message(_) => CommandKind::Message,
             Self::Log(_) => CommandKind::Log,
-        }
-    }
-}
-
-/// The commands by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CommandKind {
-    /// `open`
-    Open,
-    /// `close`
-    Close,
-    /// `message`
-    Message,
-    /// `log`
-    Log,
-}
-
-impl CommandKind {
-    /// Every command.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Close, Self::Message, Self::Log];
-
-    /// The command's name in `type`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Close => "close",
-            Self::Message => "message",
-            Self::Log => "log",
         }
     }
 }

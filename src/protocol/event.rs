@@ -5,8 +5,8 @@
 //! the hub is asked, so that the hub's lock covers only the copying of a short tail.
 
 use super::channel::ChannelName;
-use super::command::CommandKind;
 use super::json;
+use super::kind::CommandKind;
 use super::refusal::Refusal;
 use super::stamp::{ID_LENGTH, Stamp};
 use super::websocket::{Frame, HEADROOM};

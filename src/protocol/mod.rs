@@ -10,6 +10,7 @@
 //! - [`stamp`]: IDs and times that never go back.
 //! - [`refusal`]: why a command was refused, in words.
 //! - [`closing`]: the closed list of reasons why a connection ended.
+//! - [`kind`]: the commands by name.
 //! - [`json`]: JSON values rewritten in compact form with their numbers as spelled.
 //! - [`websocket`]: frames of RFC 6455, both directions.
 
@@ -18,14 +19,16 @@ pub mod closing;
 pub mod command;
 pub mod event;
 pub mod json;
+pub mod kind;
 pub mod refusal;
 pub mod stamp;
 pub mod websocket;
 
 pub use channel::ChannelName;
 pub use closing::CloseReason;
-pub use command::{Command, CommandKind, CommandLimits, LogSlice};
+pub use command::{Command, CommandLimits, LogSlice};
 pub use event::{Draft, Event};
+pub use kind::CommandKind;
 pub use refusal::{Refusal, RefusalReason};
 pub use stamp::{Stamp, Stamper};
 pub use websocket::Frame;

@@ -4,8 +4,7 @@
 //! texts are the original server's, for programs that look at them; what follows says what is
 //! allowed.
 
-use super::channel::ChannelName;
-use super::command::CommandKind;
+use super::kind::CommandKind;
 use std::fmt;
 
 /// A refused command: its kind, where it was a known one, and the reason.
@@ -53,8 +52,8 @@ pub enum RefusalReason {
         /// The limit.
         limit: usize,
     },
-    /// The channel to close is not open.
-    NotOpen(ChannelName),
+    /// The channel to close, as an error names it, is not open.
+    NotOpen(String),
     /// The message's event would exceed what a listener accepts.
     MessageSize {
         /// Bytes of the event.
