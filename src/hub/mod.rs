@@ -5,6 +5,7 @@
 //! synchronous and short; only the handle locks, and no lock outlives a call.
 //!
 //! - `state`: the policy, without locks, clocks or IO.
+//! - `sending`: how what there is to send leaves it.
 //! - `channels`, `clients`, `log`, `outbox`: its parts.
 //! - `stats`: figures.
 
@@ -12,6 +13,7 @@ mod channels;
 mod clients;
 mod log;
 mod outbox;
+mod sending;
 mod state;
 #[cfg(test)]
 mod state_tests;
@@ -19,7 +21,8 @@ mod stats;
 
 pub use clients::{ClientCounters, ClientInfo, ClientKey, ClientSummary, Closing};
 pub use outbox::Batch;
-pub use state::{Job, Next, Taken, Written};
+pub use sending::{Job, Next, Written};
+pub use state::Taken;
 pub use stats::{Stats, Totals};
 
 use crate::protocol::{CloseReason, Command, Frame, Refusal};

@@ -2,7 +2,8 @@
 //! sent the same things in the same order, whatever was written when.
 
 use super::clients::{ClientInfo, ClientKey, Closing};
-use super::state::{Next, State, Taken, Written};
+use super::sending::{Next, Written};
+use super::state::{State, Taken};
 use super::{Batch, HubLimits};
 use crate::protocol::websocket::server_frame_bytes;
 use crate::protocol::{ChannelName, CloseReason, Command, CommandLimits, command};

@@ -1,0 +1,197 @@
+//! How what there is to send leaves the state, and what comes back of it.
+//!
+//! What there is to send leaves through a list of clients ([`State::take_jobs`]); what became of it
+//! comes back through [`State::settle`] and [`State::wrote`]. A client goes through its outbox's
+//! writers as follows:
+//!
+//! ```text
+//! Nobody ──push──▶ Listed ──take_jobs──▶ Flusher ──settle: all sent──▶ Nobody (or Listed)
+//!                                           └──settle: socket full──▶ Session ──wrote: empty──▶ Nobody
+//! ```
+
+use super::clients::{ClientKey, Closing};
+use super::outbox::{Batch, Writer};
+use super::state::State;
+use crate::protocol::{CloseReason, Frame};
+
+/// Something for the flusher to do for one client.
+#[derive(Debug)]
+pub struct Job {
+    /// The client.
+    pub key: ClientKey,
+    /// What to write; possibly nothing.
+    pub batch: Batch,
+    /// Set when the hub has decided to close the connection: the session is to be told.
+    pub close: Option<Closing>,
+    /// What became of the batch; set by the flusher.
+    pub outcome: Written,
+    /// Set by [`State::settle`]: the client's session may read commands again.
+    pub resume: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All of it is on its way.
+    All,
+    /// The socket is full; so many bytes are left, and the session goes on with them.
+    Left(usize),
+    /// The connection is gone.
+    Lost,
+}
+
+/// What a session is to write next.
+#[derive(Debug)]
+pub enum Next {
+    /// These frames.
+    Batch(Batch),
+    /// Nothing: the queue is empty, and the flusher writes what comes.
+    Done,
+    /// Nothing for now: there is something left of the last batch, or the flusher is writing.
+    Wait,
+}
+
+impl State {
+    /// Whether there is something for the flusher to do.
+    pub fn has_jobs(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
+    /// Queues a live event; false if the client's budget does not allow it.
+    pub(super) fn push_event(&mut self, slot: usize, frame: &Frame) -> bool {
+        let client = &mut self.clients[slot];
+        if client.outbox.queued() + frame.wire().len() > self.limits.max_queue_bytes {
+            return false;
+        }
+        client.counters.messages_out += 1;
+        self.push(slot, frame);
+        true
+    }
+
+    /// Queues a frame.
+    pub(super) fn push(&mut self, slot: usize, frame: &Frame) {
+        let outbox = &mut self.clients[slot].outbox;
+        outbox.queue.push(frame);
+        self.queued += frame.wire().len();
+        if outbox.writer == Writer::Nobody {
+            outbox.writer = Writer::Listed;
+            self.listed.push_back(slot);
+        }
+    }
+
+    /// Queues a control frame, such as a pong, or a last ping for a client that is being closed.
+    pub fn push_control(&mut self, key: ClientKey, frame: &Frame) {
+        if self.client(key).is_some() {
+            self.push(key.slot, frame);
+            self.keep_total();
+        }
+    }
+
+    /// Closes the longest queues until all together keep to their budget.
+    pub(super) fn keep_total(&mut self) {
+        while self.queued > self.limits.total_queue_bytes {
+            let open = self.clients.iter().filter(|(_, client)| client.closing.is_none());
+            let longest = open.max_by_key(|(_, client)| client.outbox.queued());
+            let Some((slot, _)) = longest else { break };
+            let text = "too slow: the queues of all clients are full and this one is the longest";
+            self.close_slot(slot, CloseReason::TooSlow, text);
+        }
+    }
+
+    /// Takes at most `most` jobs.
+    pub fn take_jobs(&mut self, jobs: &mut Vec<Job>, most: usize) {
+        while jobs.len() < most
+            && let Some(slot) = self.listed.pop_front()
+        {
+            // A slot on the list may be vacant by now, or another client's.
+            let Some(client) = self.clients.get_mut(slot) else { continue };
+            let close = client.closing.as_ref().filter(|_| !client.told).cloned();
+            client.told |= close.is_some();
+            let mut batch = Batch::default();
+            if client.outbox.writer == Writer::Listed {
+                batch = std::mem::take(&mut client.outbox.queue);
+                client.outbox.in_flight = batch.bytes();
+                client.outbox.writer = Writer::Flusher;
+            } else if close.is_none() {
+                continue;
+            }
+            let key = ClientKey::new(slot, client.id);
+            jobs.push(Job { key, batch, close, outcome: Written::All, resume: false });
+        }
+    }
+
+    /// Takes note of what became of the jobs' batches.
+    pub fn settle(&mut self, jobs: &mut [Job]) {
+        for job in jobs {
+            if self.client(job.key).is_none_or(|c| c.outbox.writer != Writer::Flusher) {
+                continue;
+            }
+            let left = if let Written::Left(left) = job.outcome { left } else { 0 };
+            self.note_written(job.key, left);
+            let client = &mut self.clients[job.key.slot];
+            client.outbox.writer = match job.outcome {
+                Written::All if client.outbox.queue.is_empty() => Writer::Nobody,
+                Written::All => {
+                    self.listed.push_back(job.key.slot);
+                    Writer::Listed
+                }
+                // Of a lost connection nothing more is written; its session ends.
+                Written::Left(_) | Written::Lost => Writer::Session,
+            };
+            let short = client.outbox.queued() < self.limits.max_queue_bytes / 2;
+            job.resume = client.closing.is_some() || (client.reading_paused && short);
+        }
+    }
+
+    /// A session reports how much is left of what it writes; when nothing is, it gets the next
+    /// batch to go on with.
+    pub fn wrote(&mut self, key: ClientKey, left: usize) -> Next {
+        if self.client(key).is_none_or(|c| c.outbox.writer == Writer::Flusher) {
+            return Next::Wait;
+        }
+        self.note_written(key, left);
+        let outbox = &mut self.clients[key.slot].outbox;
+        if left > 0 {
+            return Next::Wait;
+        }
+        if outbox.queue.is_empty() {
+            outbox.writer = Writer::Nobody;
+            return Next::Done;
+        }
+        let batch = std::mem::take(&mut outbox.queue);
+        outbox.in_flight = batch.bytes();
+        outbox.writer = Writer::Session;
+        Next::Batch(batch)
+    }
+
+    fn note_written(&mut self, key: ClientKey, left: usize) {
+        let client = &mut self.clients[key.slot];
+        // Where the queue was cut nothing counts as in flight any more.
+        let written = client.outbox.in_flight.saturating_sub(left);
+        client.outbox.in_flight -= written;
+        client.counters.bytes_out += written as u64;
+        self.totals.bytes_out += written as u64;
+        self.queued -= written;
+    }
+
+    pub(super) fn drop_queue(&mut self, slot: usize, reason: CloseReason) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        let mut queue = std::mem::take(&mut client.outbox.queue);
+        self.queued -= queue.bytes();
+        let frames = queue.cut();
+        self.count_dropped(slot, reason, frames);
+    }
+
+    /// Takes note of frames that were due to a client and are not sent.
+    pub(super) fn count_dropped(&mut self, slot: usize, reason: CloseReason, frames: usize) {
+        self.clients[slot].counters.dropped += frames as u64;
+        self.totals.dropped[reason as usize] += frames as u64;
+    }
+
+    /// Takes note of frames that a session dropped from a batch it had taken.
+    pub fn dropped(&mut self, key: ClientKey, reason: CloseReason, frames: usize) {
+        if self.client(key).is_some() {
+            self.count_dropped(key.slot, reason, frames);
+        }
+    }
+}
