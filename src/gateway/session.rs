@@ -40,7 +40,7 @@ thread_local! {
 /// A session.
 pub(super) struct Session {
     pub(super) link: Arc<Link>,
-    pub(super) decoder: Decoder,
+    decoder: Decoder,
     shared: Arc<Shared>,
     /// Bytes that are not a whole frame yet, or that wait until commands may be read again.
     carry: Vec<u8>,
@@ -49,7 +49,6 @@ pub(super) struct Session {
     /// Whether the framing was broken, so that nothing more can be made of what comes.
     broken: bool,
     bucket: Bucket,
-    /// Last, so that the link is gone before the slot can be another client's.
     membership: Membership,
 }
 
@@ -74,6 +73,7 @@ enum Flow {
 }
 
 impl Drop for Session {
+    /// Removes the link; only then does the membership end, and the slot may be another client's.
     fn drop(&mut self) {
         self.shared.links.remove(&self.link);
     }
@@ -125,13 +125,12 @@ impl Session {
         if self.poll_write(cx).is_err() {
             return Poll::Ready(End::Gone(CloseReason::ConnectionLost));
         }
-        self.poll_read(cx).map(|end| {
-            if let End::Closing(closing) = &end {
-                // The client leaves its channels before anything else happens.
-                self.hub().close(self.key(), closing.reason, &closing.text);
-            }
-            end
-        })
+        let end = ready!(self.poll_read(cx));
+        if let End::Closing(closing) = &end {
+            // The client leaves its channels before anything else happens.
+            self.hub().close(self.key(), closing.reason, &closing.text);
+        }
+        Poll::Ready(end)
     }
 
     /// Goes on with what the socket did not take, as far as it takes it now. True when nothing is
@@ -143,24 +142,16 @@ impl Session {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(false),
             }
-            left = self.after(self.link.flush())?;
+            left = bytes_left(self.link.flush())?;
             while left == 0 {
                 match self.hub().wrote(self.key(), 0) {
-                    Next::Batch(batch) => left = self.after(self.link.send(batch))?,
+                    Next::Batch(batch) => left = bytes_left(self.link.send(batch))?,
                     Next::Done | Next::Wait => return Ok(true),
                 }
             }
             self.hub().wrote(self.key(), left);
         }
         Ok(true)
-    }
-
-    fn after(&self, written: Written) -> io::Result<usize> {
-        match written {
-            Written::All => Ok(0),
-            Written::Left(left) => Ok(left),
-            Written::Lost => Err(io::ErrorKind::BrokenPipe.into()),
-        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -390,6 +381,15 @@ pub(super) enum Discarded {
     Close,
     /// The end of the stream, or of the connection.
     Gone,
+}
+
+/// Bytes that a write has left.
+fn bytes_left(written: Written) -> io::Result<usize> {
+    match written {
+        Written::All => Ok(0),
+        Written::Left(left) => Ok(left),
+        Written::Lost => Err(io::ErrorKind::BrokenPipe.into()),
+    }
 }
 
 fn closing(reason: CloseReason) -> Flow {

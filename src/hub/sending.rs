@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// Queues a control frame, such as a pong, or a last ping for a client that is being closed.
+    /// Queues a control frame, such as a pong.
     pub fn push_control(&mut self, key: ClientKey, frame: &Frame) {
         if self.client(key).is_some() {
             self.push(key.slot, frame);
