@@ -35,9 +35,7 @@ fn count(arguments: &[String]) -> Result<usize, String> {
     };
     match text.parse() {
         Ok(count @ 2..=1_000_000) if counts.next().is_none() => Ok(count),
-        _ => Err(format!(
-            "{text:?}: give one number of connections from 2 to 1000000"
-        )),
+        _ => Err(format!("{text:?}: give one number of connections from 2 to 1000000")),
     }
 }
 
@@ -88,19 +86,12 @@ mod measure {
 
         let per_connection = |usage: &Usage| (usage.rss_kib - before.rss_kib) / count as f64;
         let cpu_s = idle.cpu_s - before.cpu_s;
-        println!(
-            "{count} connections, each with one channel open, in {:.1} s",
-            took.as_secs_f64()
-        );
+        println!("{count} connections, each with one channel open, in {:.1} s", took.as_secs_f64());
         println!("                          server's RSS   per connection");
-        println!(
-            "before the first          {:>9.1} MiB",
-            before.rss_kib / 1024.0
-        );
-        for (name, usage) in [
-            ("idle", &idle),
-            (&format!("after {MESSAGES} messages to all"), &after),
-        ] {
+        println!("before the first          {:>9.1} MiB", before.rss_kib / 1024.0);
+        for (name, usage) in
+            [("idle", &idle), (&format!("after {MESSAGES} messages to all"), &after)]
+        {
             println!(
                 "{name:<25} {:>9.1} MiB   {:>10.2} KiB",
                 usage.rss_kib / 1024.0,
@@ -163,18 +154,11 @@ mod measure {
                 .spawn()
                 .map_err(|error| format!("the server does not start: {error}"))?;
             let log = process.stderr.take().map(BufReader::new);
-            let mut server = Server {
-                process,
-                hub: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            };
+            let mut server = Server { process, hub: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
             let (tell, told) = mpsc::channel();
             // Reads to the end: a server whose log nobody reads would stand still.
             std::thread::spawn(move || {
-                for line in log
-                    .into_iter()
-                    .flat_map(BufRead::lines)
-                    .map_while(Result::ok)
-                {
+                for line in log.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
                     if let Some(address) = hub_address(&line) {
                         let _ = tell.send(address);
                     }
@@ -205,10 +189,9 @@ mod measure {
                 .filter_map(|field| field.parse().ok())
                 .collect();
             match (rss_kib.and_then(|kib| kib.parse().ok()), &ticks[..]) {
-                (Some(rss_kib), [user, system]) => Ok(Usage {
-                    rss_kib,
-                    cpu_s: (user + system) / TICKS_PER_SECOND,
-                }),
+                (Some(rss_kib), [user, system]) => {
+                    Ok(Usage { rss_kib, cpu_s: (user + system) / TICKS_PER_SECOND })
+                }
                 _ => Err("/proc does not tell the server's memory and CPU time".into()),
             }
         }
@@ -332,17 +315,14 @@ mod measure {
                 .ok_or("a payload too long for this client")?;
             let mut frame = vec![0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
             frame.extend_from_slice(payload);
-            self.stream
-                .write_all(&frame)
-                .map_err(|error| format!("cannot send: {error}"))
+            self.stream.write_all(&frame).map_err(|error| format!("cannot send: {error}"))
         }
 
         /// Reads the next text frame, which must hold `part`. Pings on the way are answered.
         fn expect(&mut self, part: &[u8]) -> Result<(), String> {
             loop {
-                let (opcode, payload) = self
-                    .frame()
-                    .map_err(|error| format!("cannot receive: {error}"))?;
+                let (opcode, payload) =
+                    self.frame().map_err(|error| format!("cannot receive: {error}"))?;
                 match opcode {
                     1 if payload.windows(part.len()).any(|window| window == part) => return Ok(()),
                     9 => self.send(10, &payload)?,

@@ -4,7 +4,7 @@ Two of the websocket clients are not ours (Python `websockets`, Node `ws`); the 
 that behaves as the game does (client.lua). Each scene below is one fact about the hub that is seen
 from outside; they run in order on one server, which the last one stops.
 
-Usage: run.py PATH_OF_THE_BINARY
+Usage: run.py [--long] PATH_OF_THE_BINARY (--long: scenes that take a minute too)
 Needs: this Python with `websockets`, Node with `ws` (NODE_PATH), LuaJIT or Lua 5.1 with LuaSocket and
 lua-cjson. `.ci/run` installs them.
 """
@@ -13,6 +13,7 @@ import http.client
 import json
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -263,6 +264,27 @@ def a_computer_that_drops_its_connection_disturbs_nobody_and_comes_back(play):
         play.publish_to_others(client, "all are here again")
 
 
+def fifty_connections_a_second_for_a_minute_disturb_nobody(play):
+    request = (
+        "GET /connect HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+    start = time.monotonic()
+    for number in range(50 * 60):
+        # The rate is the scene: each connection has its moment.
+        time.sleep(max(0.0, start + number / 50 - time.monotonic()))
+        address = (play.server.host, play.server.port)
+        with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+            connection.sendall(request)
+            answer = connection.recv(4096)
+            check(answer.startswith(b"HTTP/1.1 101 "), "the hub lets everybody in", repr(answer))
+        if number % 50 == 0:
+            for client in play.everybody:
+                play.publish_to_others(client, number)
+    took = time.monotonic() - start
+    check(took < 65, "fifty connections a second are no effort", took)
+
+
 def sigterm_delivers_what_is_queued_and_closes_with_1001(play):
     play.publish(play.node, {"channel": CHANNEL, "message": PRIVATE}, [])
     play.server.terminate()
@@ -285,6 +307,11 @@ def the_servers_log_is_json_and_holds_no_message(play):
         check(PRIVATE not in line, "no message body is logged", line)
 
 
+SCENES_OF_A_MINUTE = [fifty_connections_a_second_for_a_minute_disturb_nobody]
+LAST_SCENES = [
+    sigterm_delivers_what_is_queued_and_closes_with_1001,
+    the_servers_log_is_json_and_holds_no_message,
+]
 SCENES = [
     three_languages_connect_and_no_extension_is_negotiated,
     everything_but_the_hub_itself_is_refused_with_a_status,
@@ -302,8 +329,6 @@ SCENES = [
     a_log_that_does_not_fit_into_a_frame_is_read_in_parts,
     a_listener_to_everything_receives_each_message_once,
     a_computer_that_drops_its_connection_disturbs_nobody_and_comes_back,
-    sigterm_delivers_what_is_queued_and_closes_with_1001,
-    the_servers_log_is_json_and_holds_no_message,
 ]
 
 
@@ -337,14 +362,16 @@ def programs():
 
 
 def main():
-    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_file():
-        sys.exit("Usage: run.py PATH_OF_THE_BINARY")
-    stage = Stage(sys.argv[1], programs())
+    arguments = [argument for argument in sys.argv[1:] if argument != "--long"]
+    if len(arguments) != 1 or not pathlib.Path(arguments[0]).is_file():
+        sys.exit("Usage: run.py [--long] PATH_OF_THE_BINARY")
+    scenes = SCENES + (SCENES_OF_A_MINUTE if "--long" in sys.argv else []) + LAST_SCENES
+    stage = Stage(arguments[0], programs())
     passed, name = 0, "the server and the clients start"
     try:
         with stage:
             play = Play(stage)
-            for scene in SCENES:
+            for scene in scenes:
                 name = scene.__name__.replace("_", " ")
                 start = time.monotonic()
                 scene(play)
