@@ -208,11 +208,10 @@ mod measure {
     /// The address in the line of the log that tells where the hub listens.
     fn hub_address(line: &str) -> Option<SocketAddr> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        let fields = &line["fields"];
-        if fields["message"] != "listening" || fields["listener"] != "hub" {
+        if line["message"] != "listening" || line["listener"] != "hub" {
             return None;
         }
-        fields["address"].as_str()?.parse().ok()
+        line["address"].as_str()?.parse().ok()
     }
 
     /// Connects `count` clients one after the other, each with its handshake and one `open`.

@@ -81,9 +81,9 @@ class Server:
     def wait_until_listening(self):
         """Learns the hub's address from the log, where every bound address is told."""
         while self.port is None:
-            fields = json.loads(self.log.next("the line that tells the hub's address"))["fields"]
-            if fields.get("message") == "listening" and fields.get("listener") == "hub":
-                self.host, port = fields["address"].rsplit(":", 1)
+            line = json.loads(self.log.next("the line that tells the hub's address"))
+            if line.get("message") == "listening" and line.get("listener") == "hub":
+                self.host, port = line["address"].rsplit(":", 1)
                 self.port = int(port)
 
     def terminate(self):
