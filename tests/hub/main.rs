@@ -1,0 +1,21 @@
+//! The hub as its clients meet it: every test here talks to it through real sockets.
+//!
+//! A file per subject; `support` holds what they share: an app in the test's own runtime or a
+//! process of its own, a client that writes any bytes it likes and reads strictly, a JSON reader
+//! that keeps lone surrogates. The expectations come from the text of the protocol, never from
+//! the code under test.
+
+mod clients;
+mod faults;
+mod fragments;
+mod frames;
+mod handshake;
+mod limits;
+mod log;
+mod many;
+mod order;
+mod queues;
+mod rate;
+mod replay;
+mod shutdown;
+mod support;
