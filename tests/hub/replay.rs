@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures_util::{StreamExt, stream};
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::support::{
     config,
@@ -34,17 +35,57 @@ const TOO_LONG: Decided = Decided::Answer(r#"{"type":"error","error":["255","300
 
 /// The recorded cases that the decisions page overrides, and why.
 const OVERRIDDEN: &[(&str, &str, Decided)] = &[
-    ("open long string", "a name over the limit is refused", TOO_LONG),
+    (
+        "open long string",
+        "a name over the limit is refused",
+        TOO_LONG,
+    ),
     ("log end 0", "`end: 0` is an empty slice", NO_ENTRIES),
-    ("log start true", "`start` is an integer; the original coerced", ERROR),
-    ("log end false", "`end` is an integer; the original coerced", ERROR),
-    ("log end ''", "`end` is an integer; the original coerced", ERROR),
-    ("log end object", "`end` is an integer; the original coerced", ERROR),
-    ("log end [2]", "`end` is an integer; the original coerced", ERROR),
-    ("type constructor", "an unknown command; the original fell silent", ERROR),
-    ("type toString", "an unknown command; the original fell silent", ERROR),
-    ("path /peer", "every other path is refused at the handshake", Decided::Status(404)),
-    ("path /connect/x", "every other path is refused at the handshake", Decided::Status(404)),
+    (
+        "log start true",
+        "`start` is an integer; the original coerced",
+        ERROR,
+    ),
+    (
+        "log end false",
+        "`end` is an integer; the original coerced",
+        ERROR,
+    ),
+    (
+        "log end ''",
+        "`end` is an integer; the original coerced",
+        ERROR,
+    ),
+    (
+        "log end object",
+        "`end` is an integer; the original coerced",
+        ERROR,
+    ),
+    (
+        "log end [2]",
+        "`end` is an integer; the original coerced",
+        ERROR,
+    ),
+    (
+        "type constructor",
+        "an unknown command; the original fell silent",
+        ERROR,
+    ),
+    (
+        "type toString",
+        "an unknown command; the original fell silent",
+        ERROR,
+    ),
+    (
+        "path /peer",
+        "every other path is refused at the handshake",
+        Decided::Status(404),
+    ),
+    (
+        "path /connect/x",
+        "every other path is refused at the handshake",
+        Decided::Status(404),
+    ),
 ];
 
 struct Case {
@@ -168,7 +209,7 @@ impl Bindings {
             return Err(format!("an error, not {got:?}"));
         };
         let error = got.text_of("error");
-        let free = ["type", "error", "for"].map(|key| Json::string(key));
+        let free = ["type", "error", "for"].map(Json::string);
         let known = |key: &Vec<u16>| free.contains(&Json::Text(key.clone()));
         if !got.is("error") || error.is_empty() || !members.keys().all(known) {
             return Err(format!("an error, not {got:?}"));
@@ -254,16 +295,21 @@ fn placeholder(due: &Json) -> Option<String> {
 async fn replay_all(cases: impl Iterator<Item = Case>) {
     let replays = cases.map(|case| async move {
         let name = case.name.clone();
-        let failure = tokio::spawn(case.replay()).await.err()?;
+        let failure = spawn_local(case.replay()).await.err()?;
         let what = failure.into_panic();
         let what = what.downcast_ref::<String>().cloned();
         Some(format!("{name}: {}", what.unwrap_or_default()))
     });
-    let outcomes: Vec<_> = stream::iter(replays).buffered(16).collect().await;
+    let replays = stream::iter(replays).buffered(16).collect();
+    let outcomes: Vec<_> = LocalSet::new().run_until(replays).await;
     let replayed = outcomes.len();
     let failed: Vec<_> = outcomes.into_iter().flatten().collect();
     let list = failed.join("\n");
-    assert!(failed.is_empty(), "{} of {replayed} cases fail:\n{list}", failed.len());
+    assert!(
+        failed.is_empty(),
+        "{} of {replayed} cases fail:\n{list}",
+        failed.len()
+    );
 }
 
 #[tokio::test]
@@ -277,7 +323,10 @@ async fn the_hub_answers_what_the_original_answered() {
 async fn where_the_record_is_overridden_the_hub_answers_as_decided() {
     let mut answers = Vec::new();
     for (name, why, decided) in OVERRIDDEN {
-        let case = RECORDED.lines().map(Case::parse).find(|case| case.name == *name);
+        let case = RECORDED
+            .lines()
+            .map(Case::parse)
+            .find(|case| case.name == *name);
         let mut case = case.unwrap_or_else(|| panic!("{name} is a recorded case"));
         match decided {
             Decided::Answer(answer) => {

@@ -68,6 +68,11 @@ impl TestApp {
         self.hub
     }
 
+    /// Where the owner looks.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A connected client.
     pub async fn client(&self) -> Raw {
         Raw::connect(self.hub).await

@@ -8,11 +8,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{
-    DEADLINE,
-    json::Json,
-    wait_until,
-};
+use super::{DEADLINE, json::Json, wait_until};
 
 /// A running hub; it is killed when the test drops it.
 pub struct Process {
@@ -90,7 +86,10 @@ impl Process {
     pub async fn exit(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the program has ended", async || {
-            status = self.child.try_wait().expect("the program can be waited for");
+            status = self
+                .child
+                .try_wait()
+                .expect("the program can be waited for");
             status.is_some()
         })
         .await;
@@ -135,7 +134,10 @@ pub async fn run_to_end(settings: &[(&str, &str)]) -> (ExitStatus, String) {
         status.is_some()
     })
     .await;
-    (status.expect("the wait was for it"), said.join().expect("read"))
+    (
+        status.expect("the wait was for it"),
+        said.join().expect("read"),
+    )
 }
 
 /// Ends a child process with the test that started it.
@@ -147,4 +149,3 @@ impl Drop for KillOnDrop {
         let _ = self.0.wait();
     }
 }
-

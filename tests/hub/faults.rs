@@ -1,0 +1,274 @@
+//! What goes wrong on one connection while two others talk: they notice nothing.
+
+use std::{
+    env,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncWriteExt,
+    runtime,
+    time::{interval, timeout},
+};
+
+use crate::support::{
+    DEADLINE, config,
+    pair::{Pair, undisturbed},
+    process::KillOnDrop,
+    raw::{BINARY, FIN, PING, Raw, TEXT, frame, masked, publication, upgrade},
+    unhurried, with_app,
+};
+
+/// Tells a copy of this test program that it is to be the client that is killed.
+const CHILD_OF: &str = "HUB_TEST_CHILD_OF";
+
+/// Publishes without end and without reading.
+fn publish_until_killed(hub: SocketAddr) -> ! {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let client = Raw::connect(hub).await;
+        let message = format!("\"{}\"", "m".repeat(5000));
+        let command = masked(TEXT, publication("\"doomed\"", &message).as_bytes());
+        let (mut reading, mut writing) = client.into_stream().into_split();
+        tokio::spawn(async move {
+            let mut sink = tokio::io::sink();
+            tokio::io::copy(&mut reading, &mut sink).await
+        });
+        while writing.write_all(&command).await.is_ok() {}
+    });
+    panic!("the hub hung up before this client was killed");
+}
+
+#[test]
+fn clients_that_are_killed_are_clients_that_left() {
+    if let Ok(hub) = env::var(CHILD_OF) {
+        publish_until_killed(hub.parse().expect("an address"));
+    }
+    let name = "faults::clients_that_are_killed_are_clients_that_left";
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .expect("a runtime")
+        .block_on(with_app(unhurried(), async |app| {
+            undisturbed(app.hub(), async || {
+                let mut listener = app.listener("\"doomed\"").await;
+                for _ in 0..3 {
+                    let child = Command::new(env::current_exe().expect("this program has a path"))
+                        .args(["--exact", name, "--nocapture"])
+                        .env(CHILD_OF, app.hub().to_string())
+                        .stdout(Stdio::null())
+                        .stderr(Stdio::null())
+                        .spawn();
+                    let child = KillOnDrop(child.expect("this program starts again"));
+                    for _ in 0..20 {
+                        listener.event_text().await;
+                    }
+                    // In the middle of its talk, without a word.
+                    drop(child);
+                    app.metric_is("skynet_clients", &[], 3.0).await;
+                    listener.received().await;
+                }
+            })
+            .await;
+            app.disconnects("connection_lost", 3 + 3).await;
+        }));
+}
+
+#[tokio::test]
+async fn connections_that_end_without_a_close_are_lost_connections() {
+    with_app(config(), async |app| {
+        undisturbed(app.hub(), async || {
+            let command = masked(TEXT, &publication("\"x\"", "\"cut short\"").into_bytes());
+            let mut listener = app.listener("\"x\"").await;
+            for end in 0..6 {
+                let mut client = app.listener("\"x\"").await;
+                // Also in the middle of a frame, of its length and of its mask.
+                client
+                    .write(&command[..[0, 1, 2, 4, 9, command.len() - 1][end]])
+                    .await;
+                match end % 3 {
+                    0 => client.reset(),
+                    1 => {
+                        client.half_close().await;
+                        app.disconnects("connection_lost", end as u32 + 1).await;
+                    }
+                    _ => drop(client),
+                }
+                app.disconnects("connection_lost", end as u32 + 1).await;
+            }
+            assert!(
+                listener.received().await.is_empty(),
+                "half a command is none"
+            );
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_open_connections_are_found_by_their_silence() {
+    let mut settings = config();
+    settings.limits.ping_interval = Duration::from_millis(300);
+    with_app(settings, async |app| {
+        undisturbed(app.hub(), async || {
+            // Their system still takes bytes, their program is gone: no answer, no end.
+            let mut gone = Vec::new();
+            for _ in 0..20 {
+                gone.push(app.listener("\"x\"").await);
+            }
+            app.disconnects("ping_timeout", 20).await;
+            app.metric_is("skynet_clients", &[], 2.0).await;
+            app.metric_is("skynet_subscriptions", &[], 2.0).await;
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_harms_nobody() {
+    with_app(unhurried(), async |app| {
+        undisturbed(app.hub(), async || {
+            let sleeper = {
+                let mut sleeper = Raw::narrow(app.hub()).await;
+                sleeper.open("\"x\"").await;
+                sleeper
+            };
+            let mut listener = app.listener("\"x\"").await;
+            let mut publisher = app.client().await;
+            let message = format!("\"{}\"", "m".repeat(60_000));
+            for _ in 0..150 {
+                let id = publisher.publish("\"x\"", &message).await.text_of("ID");
+                assert_eq!(listener.event().await.text_of("ID"), id);
+            }
+            app.disconnects("too_slow", 1).await;
+            drop(sleeper);
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn frames_of_a_mebibyte_harm_nobody() {
+    with_app(config(), async |app| {
+        undisturbed(app.hub(), async || {
+            for opcode in [TEXT, BINARY, TEXT, BINARY] {
+                let mut client = app.listener("\"x\"").await;
+                let _ = client
+                    .try_write(&masked(opcode, &vec![b'a'; 1 << 20]))
+                    .await;
+                assert_eq!(client.close_code().await, Some(1009));
+            }
+        })
+        .await;
+        app.disconnects("frame_too_large", 4).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_is_taken_and_counted() {
+    with_app(config(), async |app| {
+        undisturbed(app.hub(), async || {
+            let mut listener = app.listener("\"x\"").await;
+            let mut client = app.client().await;
+            let head = br#"{"type":"message","channel":"x","message":""#;
+            for _ in 0..10 {
+                let bytes = [&head[..], b"caf\xe9 \xff\xfe", b"\"}"].concat();
+                client.write(&masked(TEXT, &bytes)).await;
+                assert!(client.reply_text().await.contains("result"));
+                let message = listener.event().await.text_of("message");
+                assert_eq!(message, "caf\u{fffd} \u{fffd}\u{fffd}");
+            }
+        })
+        .await;
+        let metrics = crate::support::http::get(app.admin(), "/metrics")
+            .await
+            .body;
+        let counted = metrics
+            .lines()
+            .any(|line| line.contains("utf8") && line.ends_with(" 10"));
+        assert!(counted, "ten texts that were not UTF-8 are counted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_masks_harm_nobody() {
+    let command = publication("\"x\"", "1").into_bytes();
+    with_app(config(), async |app| {
+        undisturbed(app.hub(), async || {
+            let mut listener = app.listener("\"x\"").await;
+            for _ in 0..10 {
+                let mut unmasked = app.client().await;
+                unmasked.write(&frame(FIN | TEXT, &command, None)).await;
+                assert_eq!(unmasked.close_code().await, Some(1002));
+                // Masked with one key, sent with another: bytes that are no command.
+                let mut spoilt = masked(TEXT, &command);
+                spoilt[2..6].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
+                let mut client = app.client().await;
+                client.write(&spoilt).await;
+                assert!(client.reply_text().await.contains("error"));
+                client.open("\"y\"").await;
+            }
+            assert!(listener.received().await.is_empty());
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn text_split_into_bytes_harms_nobody() {
+    with_app(config(), async |app| {
+        undisturbed(app.hub(), async || {
+            let mut listener = app.listener("\"x\"").await;
+            let mut clients = Vec::new();
+            for _ in 0..10 {
+                clients.push(Raw::tcp(app.hub()).await);
+            }
+            // Ten clients, a byte of each in turn.
+            let mut bytes = upgrade("/connect").into_bytes();
+            bytes.extend(masked(TEXT, publication("\"x\"", "\"é\"").as_bytes()));
+            bytes.extend(masked(PING, b"done"));
+            for byte in bytes {
+                for client in &mut clients {
+                    client.write(&[byte]).await;
+                }
+            }
+            for client in &mut clients {
+                client.accepted().await;
+                assert!(client.reply_text().await.contains("result"));
+                assert_eq!(client.frame().await.payload, b"done");
+                assert_eq!(listener.event().await.text_of("message"), "é");
+            }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fifty_connections_a_second_for_ten_seconds_harm_nobody() {
+    with_app(config(), async |app| {
+        let pair = Pair::start(app.hub()).await;
+        let mut listener = app.listener("\"passing\"").await;
+        let mut pace = interval(Duration::from_millis(20));
+        for number in 0..500 {
+            pace.tick().await;
+            let mut client = Raw::connect(app.hub()).await;
+            client.open("\"*\"").await;
+            client.publish("\"passing\"", &number.to_string()).await;
+            let event = timeout(DEADLINE, listener.event()).await.expect("in time");
+            assert_eq!(event.number_of("message"), f64::from(number));
+        }
+        pair.unharmed().await;
+        // The pair and those who passed by.
+        app.disconnects("connection_lost", 502).await;
+        app.metric_is("skynet_clients", &[], 1.0).await;
+    })
+    .await;
+}

@@ -1,0 +1,252 @@
+//! What one client may have and send, and what it is told at the edge; and that it is still there.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{
+    TestApp, config,
+    pair::undisturbed,
+    raw::{CLOSE, CONTINUATION, PING, PONG, TEXT, fragment, masked, publication},
+    wait_until, with_app,
+};
+
+async fn refusals(app: &TestApp, reason: &str, times: u32) {
+    let labels = [("reason", reason)];
+    app.metric_is("skynet_refused_total", &labels, times.into())
+        .await;
+}
+
+fn opening(channel: impl std::fmt::Display) -> String {
+    format!(r#"{{"type":"open","channel":{channel}}}"#)
+}
+
+#[tokio::test]
+async fn a_client_opens_as_many_channels_as_it_may_and_no_more() {
+    let mut settings = config();
+    settings.limits.max_channels_per_client = 3;
+    with_app(settings, async |app| {
+        let mut client = app.client().await;
+        for channel in ["1", "\"1\"", "\"*\""] {
+            client.open(channel).await;
+        }
+        let error = client.refused(&opening("\"x\"")).await;
+        assert!(error.contains('3'), "{error:?} says how many are allowed");
+        refusals(app, "channels", 1).await;
+        // What is open stays open, and opening it again is no new channel.
+        assert_eq!(client.open("1.0").await.array_of("channels").len(), 3);
+        client.command(r#"{"type":"close","channel":"*"}"#).await;
+        assert_eq!(client.open("\"x\"").await.array_of("channels").len(), 3);
+        let mut other = app.client().await;
+        other.open("\"x\"").await;
+        other.publish("\"x\"", "1").await;
+        assert_eq!(client.event().await.number_of("message"), 1.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_channels_a_client_may_have_by_default_fit_into_replies() {
+    with_app(config(), async |app| {
+        let mut client = app.client().await;
+        for number in 0..256 {
+            let name = format!("\"{number:0>255}\"");
+            let open = client.ask(&opening(&name)).await;
+            assert!(open.is("result"), "{number}: {open:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_channel_name_may_be_as_long_as_the_limit_says() {
+    let mut settings = config();
+    settings.limits.max_channel_name_bytes = 8;
+    with_app(settings, async |app| {
+        let mut client = app.client().await;
+        client.open("\"12345678\"").await;
+        client.open("\"éééé\"").await;
+        client.publish("\"12345678\"", "1").await;
+        let nine = ["\"123456789\"", "\"ééééé\"", "\"éééé1\""];
+        for (channel, bytes) in nine.into_iter().zip(["9", "10", "9"]) {
+            for command in [opening(channel), publication(channel, "1")] {
+                let error = client.refused(&command).await;
+                let both = error.contains(bytes) && error.contains('8');
+                assert!(both, "{error:?} gives both numbers");
+            }
+        }
+        refusals(app, "channel_name", 6).await;
+    })
+    .await;
+}
+
+/// Publishes a message whose event is exactly as large as it may be, then one that is larger by
+/// one byte.
+async fn message_size_edge(app: &TestApp, max_message_bytes: usize) {
+    let limit = max_message_bytes - 1024;
+    let mut listener = app.listener("\"x\"").await;
+    let mut client = app.client().await;
+    client.publish("\"x\"", "\"\"").await;
+    let room = limit - listener.event_text().await.len();
+    client
+        .publish("\"x\"", &format!("\"{}\"", "m".repeat(room)))
+        .await;
+    assert_eq!(listener.event_text().await.len(), limit);
+    let larger = publication("\"x\"", &format!("\"{}\"", "m".repeat(room + 1)));
+    let error = client.refused(&larger).await;
+    let both = error.contains(&limit.to_string()) && error.contains(&(limit + 1).to_string());
+    assert!(
+        both,
+        "{error:?} gives both numbers, {limit} and {}",
+        limit + 1
+    );
+    refusals(app, "message_size", 1).await;
+    // Nothing has happened, and the connection stays.
+    assert!(listener.received().await.is_empty());
+    client.publish("\"x\"", "1").await;
+    assert_eq!(listener.event().await.number_of("message"), 1.0);
+}
+
+#[tokio::test]
+async fn an_event_may_be_as_large_as_the_default_limit_less_1024() {
+    with_app(config(), async |app| message_size_edge(app, 131_072).await).await;
+}
+
+#[tokio::test]
+async fn an_event_may_be_as_large_as_a_small_limit_less_1024() {
+    let mut settings = config();
+    settings.limits.max_message_bytes = 4096;
+    with_app(settings, async |app| message_size_edge(app, 4096).await).await;
+}
+
+#[tokio::test]
+async fn the_size_of_a_message_is_that_of_its_event_not_of_its_frame() {
+    with_app(config(), async |app| {
+        let mut listener = app.listener("\"x\"").await;
+        let mut client = app.client().await;
+        // 360,000 bytes on the wire, 120,000 in the event.
+        let shrinks = format!("\"{}\"", r"\u00e9".repeat(60_000));
+        client.publish("\"x\"", &shrinks).await;
+        let event = listener.event().await;
+        assert_eq!(event.text_of("message"), "é".repeat(60_000));
+        // 60,000 bytes on the wire that are not UTF-8, 180,000 in the event.
+        let head = br#"{"type":"message","channel":"x","message":""#;
+        let grows = [&head[..], &[0xff; 60_000], b"\"}"].concat();
+        client.write(&masked(TEXT, &grows)).await;
+        let reply = client.reply_text().await;
+        assert!(reply.contains("error"), "{reply:.100}");
+        refusals(app, "message_size", 1).await;
+        assert!(listener.received().await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unfinished_frames_past_their_total_end_some_of_their_senders_only() {
+    let mut settings = config();
+    settings.limits.total_partial_bytes = 1 << 20;
+    with_app(settings, async |app| {
+        undisturbed(app.hub(), async || {
+            let part = vec![b' '; 380_000];
+            let frame = masked(TEXT, &[b' '; 390_000]);
+            let mut holders = Vec::new();
+            for number in 0..10 {
+                let mut holder = app.client().await;
+                let unfinished = match number % 2 {
+                    0 => frame[..380_000].to_vec(),
+                    _ => fragment(TEXT, &part),
+                };
+                let _ = holder.try_write(&unfinished).await;
+                holders.push(holder);
+            }
+            // Two of 380,000 bytes fit into 1 MiB; the pair is connected as well.
+            wait_until("what is held fits into the total", async || {
+                app.metric("skynet_clients", &[]).await <= 4.0
+            })
+            .await;
+            // A small command in two parts is still taken, and so is another large frame once
+            // there is room.
+            drop(holders);
+            app.metric_is("skynet_clients", &[], 2.0).await;
+            let mut client = app.client().await;
+            let command = opening("\"x\"");
+            client.write(&fragment(TEXT, &part)).await;
+            client
+                .write(&masked(CONTINUATION, command.as_bytes()))
+                .await;
+            assert!(client.reply_text().await.contains("result"));
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_missed_pings_close_with_4001() {
+    let mut settings = config();
+    settings.limits.ping_interval = Duration::from_millis(200);
+    with_app(settings, async |app| {
+        undisturbed(app.hub(), async || {
+            let mut client = app.listener("\"x\"").await;
+            let begun = Instant::now();
+            let mut pings = 0;
+            let close = loop {
+                let frame = client.frame().await;
+                match frame.opcode {
+                    PING => pings += 1,
+                    _ => break frame,
+                }
+            };
+            let took = begun.elapsed();
+            let (code, reason) = close.close();
+            assert_eq!(code, Some(4001), "{reason}");
+            assert_eq!(pings, 2, "two pings are missed, not one and not three");
+            assert!(
+                took >= Duration::from_millis(350),
+                "after two intervals: {took:?}"
+            );
+            assert!(took < Duration::from_secs(5), "not long after: {took:?}");
+            let _ = client
+                .try_write(&masked(CLOSE, &4001_u16.to_be_bytes()))
+                .await;
+            assert_eq!(client.next().await, None);
+        })
+        .await;
+        app.disconnects("ping_timeout", 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answering_pings_keeps_a_connection() {
+    let mut settings = config();
+    settings.limits.ping_interval = Duration::from_millis(100);
+    with_app(settings, async |app| {
+        let mut client = app.client().await;
+        for _ in 0..8 {
+            let ping = client.frame().await;
+            assert_eq!(ping.opcode, PING);
+            client.write(&masked(PONG, &ping.payload)).await;
+        }
+        client.open("\"x\"").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answering_every_other_ping_keeps_a_connection() {
+    let mut settings = config();
+    settings.limits.ping_interval = Duration::from_millis(150);
+    with_app(settings, async |app| {
+        let mut client = app.client().await;
+        for number in 0..8 {
+            let ping = client.frame().await;
+            assert_eq!(ping.opcode, PING, "{number}: {ping:?}");
+            if number % 2 == 1 {
+                client.write(&masked(PONG, &ping.payload)).await;
+            }
+        }
+        client.open("\"x\"").await;
+    })
+    .await;
+}
