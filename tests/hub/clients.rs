@@ -52,23 +52,17 @@ async fn two_clients_that_are_not_ours_talk_to_each_other() {
         let mut two = websockets(app).await;
         one.send(Message::text(OPEN)).await.expect("sent");
         assert!(tungstenite_reads(&mut one).await.is("result"));
-        two.send(websockets::Message::text(OPEN))
-            .await
-            .expect("sent");
+        two.send(websockets::Message::text(OPEN)).await.expect("sent");
         assert!(websockets_read(&mut two).await.is("result"));
         for number in 0..100 {
             let text = "é☃😀".repeat(number * 3);
             let command = publication("\"chat\"", &format!("\"{text}\""));
-            one.send(Message::text(command.as_str()))
-                .await
-                .expect("sent");
+            one.send(Message::text(command.as_str())).await.expect("sent");
             let result = tungstenite_reads(&mut one).await;
             let event = websockets_read(&mut two).await;
             assert_eq!(event.text_of("message"), text);
             assert_eq!(event.text_of("ID"), result.text_of("ID"));
-            two.send(websockets::Message::text(command))
-                .await
-                .expect("sent");
+            two.send(websockets::Message::text(command)).await.expect("sent");
             let result = websockets_read(&mut two).await;
             let event = tungstenite_reads(&mut one).await;
             assert_eq!(event.text_of("message"), text);
@@ -86,9 +80,7 @@ async fn clients_that_are_not_ours_learn_why_the_hub_closes() {
     let app = TestApp::start(config()).await;
     let mut one = tungstenite(&app).await;
     let mut two = websockets(&app).await;
-    two.send(websockets::Message::text(OPEN))
-        .await
-        .expect("sent");
+    two.send(websockets::Message::text(OPEN)).await.expect("sent");
     assert!(websockets_read(&mut two).await.is("result"));
     let stopped = app.stop();
     let first = async {

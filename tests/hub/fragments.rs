@@ -103,20 +103,12 @@ async fn events_reach_a_client_in_the_middle_of_its_command() {
     with_app(config(), async |app| {
         let mut client = app.listener("\"x\"").await;
         client.write(&fragment(TEXT, &command[..9])).await;
-        client
-            .write(&masked(CONTINUATION, &command[9..])[..3])
-            .await;
+        client.write(&masked(CONTINUATION, &command[9..])[..3]).await;
         let mut other = app.client().await;
         other.publish("\"x\"", "1").await;
         assert_eq!(client.event().await.number_of("message"), 1.0);
-        client
-            .write(&masked(CONTINUATION, &command[9..])[3..])
-            .await;
-        assert!(
-            parsed(&client.reply_text().await)
-                .array_of("channels")
-                .is_empty()
-        );
+        client.write(&masked(CONTINUATION, &command[9..])[3..]).await;
+        assert!(parsed(&client.reply_text().await).array_of("channels").is_empty());
     })
     .await;
 }
@@ -162,10 +154,7 @@ async fn segments_cut_anywhere_between_frames_and_inside_them_read_the_same() {
     let bytes: Vec<u8> = (0..40)
         .flat_map(|number| {
             let text = "y".repeat(number * 7);
-            masked(
-                TEXT,
-                publication("\"x\"", &format!("\"{text}\"")).as_bytes(),
-            )
+            masked(TEXT, publication("\"x\"", &format!("\"{text}\"")).as_bytes())
         })
         .collect();
     with_app(config(), async |app| {

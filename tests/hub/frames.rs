@@ -27,14 +27,8 @@ async fn closes_with(app: &TestApp, what: &str, bytes: &[u8], code: u16) {
     let (got, reason) = frame.close();
     assert_eq!(got, Some(code), "{what}: {reason}");
     assert!(!reason.is_empty(), "{what}: the close says what was wrong");
-    let _ = offender
-        .try_write(&masked(CLOSE, &code.to_be_bytes()))
-        .await;
-    assert_eq!(
-        offender.next().await,
-        None,
-        "{what}: nothing follows a close frame"
-    );
+    let _ = offender.try_write(&masked(CLOSE, &code.to_be_bytes())).await;
+    assert_eq!(offender.next().await, None, "{what}: nothing follows a close frame");
 }
 
 async fn all_close_with_1002(kinds: &[(&str, Vec<u8>)]) {
@@ -76,10 +70,7 @@ async fn reserved_bits_close_with_1002() {
     let mut kinds = Vec::new();
     for opcode in [TEXT, BINARY, PING, PONG, CLOSE] {
         for bit in [0x40, 0x20, 0x10] {
-            kinds.push((
-                "a reserved bit",
-                frame(FIN | bit | opcode, b"", Some([1; 4])),
-            ));
+            kinds.push(("a reserved bit", frame(FIN | bit | opcode, b"", Some([1; 4]))));
         }
     }
     all_close_with_1002(&kinds).await;
@@ -101,10 +92,7 @@ async fn control_frames_in_parts_or_too_long_close_with_1002() {
         ("a ping of 126 bytes", masked(PING, &[b'a'; 126])),
         ("a pong of 126 bytes", masked(PONG, &[b'a'; 126])),
         ("a ping of 65536 bytes", masked(PING, &[b'a'; 65_536])),
-        (
-            "a close of 126 bytes",
-            masked(CLOSE, &[&[3, 232][..], &[b'a'; 124]].concat()),
-        ),
+        ("a close of 126 bytes", masked(CLOSE, &[&[3, 232][..], &[b'a'; 124]].concat())),
     ])
     .await;
 }
@@ -115,18 +103,9 @@ async fn messages_in_wrong_parts_close_with_1002() {
     all_close_with_1002(&[
         ("a last part of nothing", masked(CONTINUATION, b"{}")),
         ("a part of nothing", fragment(CONTINUATION, b"{}")),
-        (
-            "a text inside a text",
-            [begun.clone(), masked(TEXT, b"{}")].concat(),
-        ),
-        (
-            "a binary inside a text",
-            [begun.clone(), masked(BINARY, b"{}")].concat(),
-        ),
-        (
-            "a second first part",
-            [begun.clone(), fragment(TEXT, b"{}")].concat(),
-        ),
+        ("a text inside a text", [begun.clone(), masked(TEXT, b"{}")].concat()),
+        ("a binary inside a text", [begun.clone(), masked(BINARY, b"{}")].concat()),
+        ("a second first part", [begun.clone(), fragment(TEXT, b"{}")].concat()),
         (
             "a text inside a text that has a second part",
             [begun, fragment(CONTINUATION, b""), masked(TEXT, b"{}")].concat(),
@@ -140,26 +119,11 @@ async fn lengths_written_the_long_way_close_with_1002() {
     let text = FIN | TEXT;
     all_close_with_1002(&[
         ("0 in two bytes", spelled(text, &[0x80 | 126, 0, 0], 0)),
-        (
-            "125 in two bytes",
-            spelled(text, &[0x80 | 126, 0, 125], 125),
-        ),
-        (
-            "0 in eight bytes",
-            spelled(text, &[0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 0], 0),
-        ),
-        (
-            "125 in eight bytes",
-            spelled(text, &[0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 125], 125),
-        ),
-        (
-            "65535 in eight bytes",
-            spelled(text, &[0x80 | 127, 0, 0, 0, 0, 0, 0, 255, 255], 65_535),
-        ),
-        (
-            "a ping in two bytes",
-            spelled(FIN | PING, &[0x80 | 126, 0, 5], 5),
-        ),
+        ("125 in two bytes", spelled(text, &[0x80 | 126, 0, 125], 125)),
+        ("0 in eight bytes", spelled(text, &[0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 0], 0)),
+        ("125 in eight bytes", spelled(text, &[0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 125], 125)),
+        ("65535 in eight bytes", spelled(text, &[0x80 | 127, 0, 0, 0, 0, 0, 0, 255, 255], 65_535)),
+        ("a ping in two bytes", spelled(FIN | PING, &[0x80 | 126, 0, 5], 5)),
     ])
     .await;
 }
@@ -167,10 +131,7 @@ async fn lengths_written_the_long_way_close_with_1002() {
 #[tokio::test]
 async fn a_length_with_the_top_bit_closes_with_1002() {
     all_close_with_1002(&[
-        (
-            "2^63",
-            spelled(FIN | TEXT, &[0x80 | 127, 128, 0, 0, 0, 0, 0, 0, 0], 0),
-        ),
+        ("2^63", spelled(FIN | TEXT, &[0x80 | 127, 128, 0, 0, 0, 0, 0, 0, 0], 0)),
         ("2^64-1", spelled(FIN | BINARY, &[255; 9], 0)),
     ])
     .await;
@@ -179,13 +140,8 @@ async fn a_length_with_the_top_bit_closes_with_1002() {
 #[tokio::test]
 async fn close_frames_that_are_no_such_thing_close_with_1002() {
     let mut kinds = vec![("a close of one byte", masked(CLOSE, &[3]))];
-    for code in [
-        0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16,
-    ] {
-        kinds.push((
-            "a code that may not be sent",
-            masked(CLOSE, &code.to_be_bytes()),
-        ));
+    for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16] {
+        kinds.push(("a code that may not be sent", masked(CLOSE, &code.to_be_bytes())));
     }
     for reason in [&b"\xff"[..], b"cut \xe2\x98", b"\xed\xa0\x80", b"\xc0\x80"] {
         let payload = [&[3, 232][..], reason].concat();
@@ -204,22 +160,7 @@ async fn a_frame_larger_than_a_frame_may_be_closes_with_1009() {
     with_app(config(), async |app| {
         undisturbed(app.hub(), async || {
             closes_with(app, "the head alone", &head, 1009).await;
-            let huge = [
-                FIN | BINARY,
-                255,
-                127,
-                255,
-                255,
-                255,
-                255,
-                255,
-                255,
-                255,
-                0,
-                0,
-                0,
-                0,
-            ];
+            let huge = [FIN | BINARY, 255, 127, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0];
             closes_with(app, "the largest length there is", &huge, 1009).await;
             let whole = masked(TEXT, &vec![b'a'; LARGEST + 1]);
             closes_with(app, "the whole frame", &whole, 1009).await;
@@ -281,11 +222,7 @@ async fn pings_and_commands_sent_at_once_are_all_answered() {
         while pongs < 50 || replies < 50 {
             let frame = client.frame().await;
             if frame.opcode == PONG {
-                assert_eq!(
-                    frame.payload,
-                    [pongs],
-                    "pongs come in the order of the pings"
-                );
+                assert_eq!(frame.payload, [pongs], "pongs come in the order of the pings");
                 pongs += 1;
             } else {
                 replies += 1;
@@ -300,15 +237,9 @@ async fn pings_and_commands_sent_at_once_are_all_answered() {
 #[tokio::test]
 async fn a_close_is_answered_with_a_close_and_nothing_follows() {
     with_app(config(), async |app| {
-        for payload in [
-            &b""[..],
-            &[3, 232],
-            b"\x03\xe9going home",
-            b"\x0b\xb8own",
-            b"\x13\x87",
-        ] {
+        let mut reporter = app.client().await;
+        for payload in [&b""[..], &[3, 232], b"\x03\xe9going home", b"\x0b\xb8own", b"\x13\x87"] {
             let mut leaver = app.listener("\"news\"").await;
-            let mut reporter = app.client().await;
             leaver.write(&masked(CLOSE, payload)).await;
             let answer = leaver.frame().await;
             reporter.publish("\"news\"", "1").await;
@@ -331,9 +262,7 @@ async fn what_follows_a_close_frame_is_not_read() {
         let mut listener = app.listener("\"x\"").await;
         let mut leaver = app.client().await;
         let after = masked(TEXT, publication("\"x\"", "\"after\"").as_bytes());
-        leaver
-            .write(&[masked(CLOSE, &[3, 232]), after].concat())
-            .await;
+        leaver.write(&[masked(CLOSE, &[3, 232]), after].concat()).await;
         assert_eq!(leaver.close_code().await, Some(1000));
         app.disconnects("client_closed", 1).await;
         assert!(listener.received().await.is_empty());
@@ -347,9 +276,7 @@ async fn commands_before_a_close_frame_are_answered_first() {
         let mut listener = app.listener("\"x\"").await;
         let mut leaver = Raw::connect(app.hub()).await;
         let before = masked(TEXT, publication("\"x\"", "\"before\"").as_bytes());
-        leaver
-            .write(&[before, masked(CLOSE, &[3, 232])].concat())
-            .await;
+        leaver.write(&[before, masked(CLOSE, &[3, 232])].concat()).await;
         assert!(leaver.reply_text().await.contains("before"));
         assert_eq!(leaver.close_code().await, Some(1000));
         assert_eq!(listener.event().await.text_of("message"), "before");

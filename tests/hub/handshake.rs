@@ -20,13 +20,7 @@ fn changed(from: &str, to: &str) -> String {
 #[tokio::test]
 async fn connect_with_and_without_a_slash_and_with_any_query_is_the_way_in() {
     with_app(config(), async |app| {
-        let paths = [
-            "/connect",
-            "/connect/",
-            "/connect?",
-            "/connect?a=1&b",
-            "/connect/?name=%2F",
-        ];
+        let paths = ["/connect", "/connect/", "/connect?", "/connect?a=1&b", "/connect/?name=%2F"];
         for path in paths {
             let mut client = Raw::tcp(app.hub()).await;
             client.write(upgrade(path).as_bytes()).await;
@@ -40,15 +34,8 @@ async fn connect_with_and_without_a_slash_and_with_any_query_is_the_way_in() {
 #[tokio::test]
 async fn every_other_path_is_refused_with_404() {
     with_app(config(), async |app| {
-        let paths = [
-            "/",
-            "/peer",
-            "/connect/x",
-            "/connect//",
-            "/Connect",
-            "/connectx",
-            "/x/connect",
-        ];
+        let paths =
+            ["/", "/peer", "/connect/x", "/connect//", "/Connect", "/connectx", "/x/connect"];
         for path in paths {
             let mut client = Raw::tcp(app.hub()).await;
             client.write(upgrade(path).as_bytes()).await;
@@ -68,16 +55,9 @@ async fn a_browser_is_told_what_this_is() {
             assert_eq!(response.status, 426, "{path}");
             assert_eq!(response.header("sec-websocket-version"), Some("13"));
             let upgrade = response.header("upgrade").map(str::to_lowercase);
-            assert_eq!(
-                upgrade.as_deref(),
-                Some("websocket"),
-                "426 says what to upgrade to"
-            );
+            assert_eq!(upgrade.as_deref(), Some("websocket"), "426 says what to upgrade to");
             let body = response.body.to_lowercase();
-            assert!(
-                body.contains("websocket"),
-                "a sentence says what this is: {body:?}"
-            );
+            assert!(body.contains("websocket"), "a sentence says what this is: {body:?}");
         }
     })
     .await;
@@ -89,10 +69,7 @@ async fn only_get_becomes_a_websocket() {
         for method in ["HEAD", "POST", "PUT", "OPTIONS", "DELETE"] {
             let response = http::send(app.hub(), &changed("GET", method)).await;
             let status = response.status;
-            assert!(
-                (400..500).contains(&status),
-                "{method} is refused: {status}"
-            );
+            assert!((400..500).contains(&status), "{method} is refused: {status}");
         }
         let old = http::send(app.hub(), &changed("HTTP/1.1", "HTTP/1.0")).await;
         assert!((400..500).contains(&old.status), "HTTP/1.0: {}", old.status);
@@ -206,16 +183,11 @@ async fn no_extension_and_no_subprotocol_is_ever_negotiated() {
     ];
     with_app(config(), async |app| {
         for offer in offers {
-            let request = changed(
-                "Upgrade: websocket",
-                &format!("Upgrade: websocket\r\n{offer}"),
-            );
+            let request = changed("Upgrade: websocket", &format!("Upgrade: websocket\r\n{offer}"));
             let mut client = Raw::tcp(app.hub()).await;
             client.write(request.as_bytes()).await;
             client.accepted().await;
-            client
-                .publish("\"x\"", &format!("\"{}\"", "a".repeat(5000)))
-                .await;
+            client.publish("\"x\"", &format!("\"{}\"", "a".repeat(5000))).await;
         }
     })
     .await;
@@ -232,10 +204,7 @@ async fn frames_sent_together_with_the_handshake_are_answered() {
         client.accepted().await;
         assert_eq!(parsed(&client.text().await).array_of("channels").len(), 1);
         let pong = client.frame().await;
-        assert_eq!(
-            (pong.opcode, pong.payload.as_slice()),
-            (PONG, &b"early"[..])
-        );
+        assert_eq!((pong.opcode, pong.payload.as_slice()), (PONG, &b"early"[..]));
         client.write(&open[5..]).await;
         assert_eq!(parsed(&client.text().await).array_of("channels").len(), 1);
     })
@@ -253,14 +222,8 @@ async fn a_connection_that_says_nothing_is_closed() {
             assert_eq!(response.status, 408);
         }
         let took = begun.elapsed();
-        assert!(
-            took >= Duration::from_millis(250),
-            "not before its time: {took:?}"
-        );
-        assert!(
-            took < Duration::from_secs(5),
-            "not long after its time: {took:?}"
-        );
+        assert!(took >= Duration::from_millis(250), "not before its time: {took:?}");
+        assert!(took < Duration::from_secs(5), "not long after its time: {took:?}");
     })
     .await;
 }
@@ -277,10 +240,7 @@ async fn a_connection_that_dribbles_its_headers_is_closed() {
         // The hub has hung up when it no longer takes bytes.
         while slow.try_write(b"a").await.is_ok() {
             pace.tick().await;
-            assert!(
-                begun.elapsed() < DEADLINE,
-                "it is closed however busy it looks"
-            );
+            assert!(begun.elapsed() < DEADLINE, "it is closed however busy it looks");
         }
         let mut client = app.client().await;
         client.open("\"x\"").await;
@@ -300,20 +260,14 @@ async fn a_full_hub_answers_503_and_says_when_to_come_back() {
         let response = third.answer().await.expect("an answer");
         assert_eq!(response.status, 503);
         let pause = response.header("retry-after").expect("when to come back");
-        assert!(
-            pause.parse::<u32>().is_ok_and(|seconds| seconds > 0),
-            "{pause}"
-        );
-        app.metric_is("skynet_rejections_total", &[("reason", "full")], 1.0)
-            .await;
+        assert!(pause.parse::<u32>().is_ok_and(|seconds| seconds > 0), "{pause}");
+        app.metric_is("skynet_rejections_total", &[("reason", "full")], 1.0).await;
         first.open("\"x\"").await;
         drop(second);
         wait_until("there is room again", async || {
             let mut next = Raw::tcp(app.hub()).await;
             next.write(upgrade("/connect").as_bytes()).await;
-            next.answer()
-                .await
-                .is_some_and(|response| response.status == 101)
+            next.answer().await.is_some_and(|response| response.status == 101)
         })
         .await;
     })

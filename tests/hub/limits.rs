@@ -13,8 +13,7 @@ use crate::support::{
 
 async fn refusals(app: &TestApp, reason: &str, times: u32) {
     let labels = [("reason", reason)];
-    app.metric_is("skynet_refused_total", &labels, times.into())
-        .await;
+    app.metric_is("skynet_refused_total", &labels, times.into()).await;
 }
 
 fn opening(channel: impl std::fmt::Display) -> String {
@@ -88,18 +87,12 @@ async fn message_size_edge(app: &TestApp, max_message_bytes: usize) {
     let mut client = app.client().await;
     client.publish("\"x\"", "\"\"").await;
     let room = limit - listener.event_text().await.len();
-    client
-        .publish("\"x\"", &format!("\"{}\"", "m".repeat(room)))
-        .await;
+    client.publish("\"x\"", &format!("\"{}\"", "m".repeat(room))).await;
     assert_eq!(listener.event_text().await.len(), limit);
     let larger = publication("\"x\"", &format!("\"{}\"", "m".repeat(room + 1)));
     let error = client.refused(&larger).await;
     let both = error.contains(&limit.to_string()) && error.contains(&(limit + 1).to_string());
-    assert!(
-        both,
-        "{error:?} gives both numbers, {limit} and {}",
-        limit + 1
-    );
+    assert!(both, "{error:?} gives both numbers, {limit} and {}", limit + 1);
     refusals(app, "message_size", 1).await;
     // Nothing has happened, and the connection stays.
     assert!(listener.received().await.is_empty());
@@ -171,9 +164,7 @@ async fn unfinished_frames_past_their_total_end_some_of_their_senders_only() {
             let mut client = app.client().await;
             let command = opening("\"x\"");
             client.write(&fragment(TEXT, &part)).await;
-            client
-                .write(&masked(CONTINUATION, command.as_bytes()))
-                .await;
+            client.write(&masked(CONTINUATION, command.as_bytes())).await;
             assert!(client.reply_text().await.contains("result"));
         })
         .await;
@@ -201,14 +192,9 @@ async fn two_missed_pings_close_with_4001() {
             let (code, reason) = close.close();
             assert_eq!(code, Some(4001), "{reason}");
             assert_eq!(pings, 2, "two pings are missed, not one and not three");
-            assert!(
-                took >= Duration::from_millis(350),
-                "after two intervals: {took:?}"
-            );
+            assert!(took >= Duration::from_millis(350), "after two intervals: {took:?}");
             assert!(took < Duration::from_secs(5), "not long after: {took:?}");
-            let _ = client
-                .try_write(&masked(CLOSE, &4001_u16.to_be_bytes()))
-                .await;
+            let _ = client.try_write(&masked(CLOSE, &4001_u16.to_be_bytes())).await;
             assert_eq!(client.next().await, None);
         })
         .await;

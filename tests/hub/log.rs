@@ -50,11 +50,7 @@ async fn walk(client: &mut Raw, end: usize, largest: usize) -> Vec<String> {
         assert_eq!(truncated, &Json::Bool(true));
         let next = reply.number_of("next");
         assert!(next > start, "{next} is after {start}");
-        assert_eq!(
-            next as usize,
-            found.len(),
-            "next is the place after the last entry"
-        );
+        assert_eq!(next as usize, found.len(), "next is the place after the last entry");
         start = next;
     }
 }
@@ -78,10 +74,7 @@ async fn a_truncated_slice_holds_the_newest_that_fit() {
         let mut client = app.client().await;
         let (reply, length) = slice(&mut client, "").await;
         assert_eq!(ids(&reply), published[..4]);
-        assert!(
-            length + 30_000 > 131_072,
-            "a fifth would not fit into {length}"
-        );
+        assert!(length + 30_000 > 131_072, "a fifth would not fit into {length}");
         assert_eq!(reply.get("truncated"), Some(&Json::Bool(true)));
         assert_eq!(reply.number_of("next"), 4.0);
         // From the oldest end the place to ask next is an index from the newest all the same.
@@ -128,11 +121,7 @@ async fn what_is_older_than_an_entry_can_be_asked_for() {
         let mut client = app.client().await;
         for (place, id) in published.iter().enumerate() {
             let (reply, _) = slice(&mut client, &format!(r#","before":"{id}""#)).await;
-            assert_eq!(
-                ids(&reply),
-                published[place + 1..],
-                "before the entry at {place}"
-            );
+            assert_eq!(ids(&reply), published[place + 1..], "before the entry at {place}");
         }
         // Indices shift as messages arrive; what is older than an entry stays the same.
         client.publish("\"x\"", "1").await;

@@ -30,10 +30,7 @@ struct Seen {
 }
 
 fn seen(event: &Json) -> Seen {
-    Seen {
-        id: event.text_of("ID"),
-        channel: event.get("channel").expect("a channel").clone(),
-    }
+    Seen { id: event.text_of("ID"), channel: event.get("channel").expect("a channel").clone() }
 }
 
 fn all_seen(texts: Vec<String>) -> Vec<Seen> {
@@ -82,11 +79,7 @@ async fn publish(hub: SocketAddr, publisher: usize) -> (Vec<Seen>, Vec<Seen>) {
         for number in burst {
             let result = parsed(&client.reply_text().await);
             let message = result.array_of("message");
-            assert_eq!(
-                message[1],
-                Json::Number(*number as f64),
-                "replies come in order"
-            );
+            assert_eq!(message[1], Json::Number(*number as f64), "replies come in order");
             published.push(seen(&result));
         }
         heard.extend(all_seen(client.kept()));
@@ -113,10 +106,7 @@ async fn come_and_go(hub: SocketAddr, which: usize, over: &AtomicBool) -> Vec<Ve
             let close = format!(r#"{{"type":"close","channel":{channel}}}"#);
             client.command(&close).await;
             visit.extend(client.kept());
-            assert!(
-                client.received().await.is_empty(),
-                "nothing comes after the close"
-            );
+            assert!(client.received().await.is_empty(), "nothing comes after the close");
         }
         visits.push(all_seen(visit));
     }
@@ -129,10 +119,7 @@ fn assert_is_a_stretch_of(visit: &[Seen], log: &[Seen], places: &HashMap<String,
     };
     let start = places[&first.id];
     let stretch = &log[start..log.len().min(start + visit.len())];
-    assert_eq!(
-        visit, stretch,
-        "without a gap, a repetition or another order"
-    );
+    assert_eq!(visit, stretch, "without a gap, a repetition or another order");
 }
 
 #[tokio::test]
@@ -143,12 +130,7 @@ async fn everybody_sees_the_order_of_the_log_without_loss_or_repetition() {
     ]);
     let address = hub.hub();
     let mut steady = Vec::new();
-    for channels in [
-        &["\"*\""][..],
-        &["\"a\""],
-        &["\"b\"", "3", "\"a\""],
-        &["\"a\"", "\"*\""],
-    ] {
+    for channels in [&["\"*\""][..], &["\"a\""], &["\"b\"", "3", "\"a\""], &["\"a\"", "\"*\""]] {
         let mut listener = Raw::connect(address).await;
         for channel in channels {
             listener.open(channel).await;
@@ -179,31 +161,17 @@ async fn everybody_sees_the_order_of_the_log_without_loss_or_repetition() {
         assert_eq!(heard, due, "{channels:?}");
     }
     for (own, heard) in &published {
-        let own_in_log: Vec<_> = log
-            .iter()
-            .filter(|entry| own.contains(entry))
-            .cloned()
-            .collect();
+        let own_in_log: Vec<_> = log.iter().filter(|entry| own.contains(entry)).cloned().collect();
         assert_eq!(own, &own_in_log, "what one publisher sends stays in order");
         // What came between its last reply and its leaving is not counted.
-        let others: Vec<_> = log
-            .iter()
-            .filter(|entry| !own.contains(entry))
-            .cloned()
-            .collect();
-        assert_eq!(
-            heard[..],
-            others[..heard.len()],
-            "a publisher hears all but its own"
-        );
+        let others: Vec<_> = log.iter().filter(|entry| !own.contains(entry)).cloned().collect();
+        assert_eq!(heard[..], others[..heard.len()], "a publisher hears all but its own");
     }
     let mut caught = 0;
     for (visits, channel) in visits.iter().zip(["\"*\"", "\"a\"", "\"b\"", "3"]) {
         let there = on(channel, &log);
         let places = there.iter().enumerate();
-        let places = places
-            .map(|(place, entry)| (entry.id.clone(), place))
-            .collect();
+        let places = places.map(|(place, entry)| (entry.id.clone(), place)).collect();
         for visit in visits {
             assert_is_a_stretch_of(visit, &there, &places);
             caught += visit.len();

@@ -43,17 +43,12 @@ async fn publish_until_somebody_goes(app: &TestApp, client: &mut Raw, channel: &
     loop {
         publish_large(client, channel, published).await;
         published += 1;
-        let gone = app
-            .metric("skynet_disconnects_total", &[("reason", "too_slow")])
-            .await;
+        let gone = app.metric("skynet_disconnects_total", &[("reason", "too_slow")]).await;
         if gone > 0.0 || app.metric("skynet_dropped_total", &[]).await > 0.0 {
             return published;
         }
         let patience = Duration::from_secs(30);
-        assert!(
-            begun.elapsed() < patience,
-            "{published} unread messages let nobody go"
-        );
+        assert!(begun.elapsed() < patience, "{published} unread messages let nobody go");
     }
 }
 
@@ -98,10 +93,7 @@ async fn a_slow_client_gets_a_beginning_of_what_it_was_due_then_4000() {
             .await;
         assert_eq!(code, Some(4000), "{reason}");
         assert!(!reason.is_empty(), "the close says why");
-        assert!(
-            due < published,
-            "{due} of {published} were sent, the rest was dropped"
-        );
+        assert!(due < published, "{due} of {published} were sent, the rest was dropped");
         app.disconnects("too_slow", 1).await;
     })
     .await;
@@ -147,9 +139,7 @@ async fn live_events_reach_a_client_whose_commands_wait() {
         }
         let mut reader = Raw::narrow(app.hub()).await;
         reader.open("\"live\"").await;
-        reader
-            .write(&masked(TEXT, br#"{"type":"log"}"#).repeat(200))
-            .await;
+        reader.write(&masked(TEXT, br#"{"type":"log"}"#).repeat(200)).await;
         for number in 0..100 {
             publisher.publish("\"live\"", &number.to_string()).await;
         }
@@ -183,10 +173,7 @@ async fn when_all_queues_together_are_too_large_the_largest_goes_first() {
         }
         assert_eq!(app.metric("skynet_dropped_total", &[]).await, 0.0);
         let published = publish_until_somebody_goes(app, &mut publisher, "\"small\"").await;
-        assert!(
-            published > 40,
-            "not before the total is reached: {published}"
-        );
+        assert!(published > 40, "not before the total is reached: {published}");
         app.disconnects("too_slow", 1).await;
         for due in 0..published {
             let event = small.event_text().await;

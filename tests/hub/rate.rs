@@ -22,10 +22,7 @@ fn slow(per_second: u32, burst: u32) -> Config {
 fn says_so(error: &str) {
     let error = error.to_lowercase();
     let words = ["rate", "per second", "a second", "too many", "too fast"];
-    assert!(
-        words.iter().any(|word| error.contains(word)),
-        "{error:?} says why"
-    );
+    assert!(words.iter().any(|word| error.contains(word)), "{error:?} says why");
 }
 
 #[tokio::test]
@@ -49,19 +46,11 @@ async fn commands_past_the_burst_are_refused_and_the_connection_stays() {
         // A machine that dawdles for a second or two earns a token or two.
         assert!((5..=8).contains(&accepted.len()), "{accepted:?}");
         assert_eq!(accepted[..5], [0.0, 1.0, 2.0, 3.0, 4.0]);
-        app.metric_is(
-            "skynet_refused_total",
-            &[("reason", "rate_limit")],
-            refused.into(),
-        )
-        .await;
+        app.metric_is("skynet_refused_total", &[("reason", "rate_limit")], refused.into()).await;
         for message in &accepted {
             assert_eq!(listener.event().await.number_of("message"), *message);
         }
-        assert!(
-            listener.received().await.is_empty(),
-            "what is refused reaches nobody"
-        );
+        assert!(listener.received().await.is_empty(), "what is refused reaches nobody");
         wait_until("the bucket has filled again", async || {
             client.ask(r#"{"type":"log","end":0}"#).await.is("result")
         })
@@ -86,17 +75,12 @@ async fn all_commands_take_from_the_same_bucket_and_control_frames_from_none() {
         ];
         // The first four are the burst; of the next hundred a few are earned anew.
         let frames = commands.iter().cycle().take(104);
-        let frames: Vec<_> = frames
-            .map(|command| masked(TEXT, command.as_bytes()))
-            .collect();
+        let frames: Vec<_> = frames.map(|command| masked(TEXT, command.as_bytes())).collect();
         client.write(&frames.concat()).await;
         let mut refused = 0;
         for number in 0..104 {
             let reply = parsed(&client.reply_text().await);
-            assert!(
-                number >= 4 || reply.is("result"),
-                "the burst is served: {reply:?}"
-            );
+            assert!(number >= 4 || reply.is("result"), "the burst is served: {reply:?}");
             if reply.is("error") {
                 refused += 1;
             }
@@ -140,10 +124,7 @@ async fn ten_seconds_past_the_rate_on_end_close_with_4002() {
         let (code, reason) = loop {
             pace.tick().await;
             round += 1;
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "it is closed by now"
-            );
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is closed by now");
             if round % 250 < 60 {
                 bursts.ask(command).await;
             }
@@ -163,10 +144,8 @@ async fn ten_seconds_past_the_rate_on_end_close_with_4002() {
         let fair = Duration::from_millis(9_500)..Duration::from_secs(14);
         assert!(fair.contains(&over), "closed after {over:?}");
         app.disconnects("rate_limited", 1).await;
-        wait_until("the other one is served", async || {
-            bursts.ask(command).await.is("result")
-        })
-        .await;
+        wait_until("the other one is served", async || bursts.ask(command).await.is("result"))
+            .await;
     })
     .await;
 }

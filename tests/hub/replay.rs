@@ -35,57 +35,17 @@ const TOO_LONG: Decided = Decided::Answer(r#"{"type":"error","error":["255","300
 
 /// The recorded cases that the decisions page overrides, and why.
 const OVERRIDDEN: &[(&str, &str, Decided)] = &[
-    (
-        "open long string",
-        "a name over the limit is refused",
-        TOO_LONG,
-    ),
+    ("open long string", "a name over the limit is refused", TOO_LONG),
     ("log end 0", "`end: 0` is an empty slice", NO_ENTRIES),
-    (
-        "log start true",
-        "`start` is an integer; the original coerced",
-        ERROR,
-    ),
-    (
-        "log end false",
-        "`end` is an integer; the original coerced",
-        ERROR,
-    ),
-    (
-        "log end ''",
-        "`end` is an integer; the original coerced",
-        ERROR,
-    ),
-    (
-        "log end object",
-        "`end` is an integer; the original coerced",
-        ERROR,
-    ),
-    (
-        "log end [2]",
-        "`end` is an integer; the original coerced",
-        ERROR,
-    ),
-    (
-        "type constructor",
-        "an unknown command; the original fell silent",
-        ERROR,
-    ),
-    (
-        "type toString",
-        "an unknown command; the original fell silent",
-        ERROR,
-    ),
-    (
-        "path /peer",
-        "every other path is refused at the handshake",
-        Decided::Status(404),
-    ),
-    (
-        "path /connect/x",
-        "every other path is refused at the handshake",
-        Decided::Status(404),
-    ),
+    ("log start true", "`start` is an integer; the original coerced", ERROR),
+    ("log end false", "`end` is an integer; the original coerced", ERROR),
+    ("log end ''", "`end` is an integer; the original coerced", ERROR),
+    ("log end object", "`end` is an integer; the original coerced", ERROR),
+    ("log end [2]", "`end` is an integer; the original coerced", ERROR),
+    ("type constructor", "an unknown command; the original fell silent", ERROR),
+    ("type toString", "an unknown command; the original fell silent", ERROR),
+    ("path /peer", "every other path is refused at the handshake", Decided::Status(404)),
+    ("path /connect/x", "every other path is refused at the handshake", Decided::Status(404)),
 ];
 
 struct Case {
@@ -279,11 +239,7 @@ impl Bindings {
             return Err(format!("{id} holds {held}, its time is {time}"));
         }
         let known = *self.times.entry(id.clone()).or_insert(time);
-        if known == time {
-            Ok(())
-        } else {
-            Err(format!("{id} is of {known} and of {time}"))
-        }
+        if known == time { Ok(()) } else { Err(format!("{id} is of {known} and of {time}")) }
     }
 }
 
@@ -305,11 +261,7 @@ async fn replay_all(cases: impl Iterator<Item = Case>) {
     let replayed = outcomes.len();
     let failed: Vec<_> = outcomes.into_iter().flatten().collect();
     let list = failed.join("\n");
-    assert!(
-        failed.is_empty(),
-        "{} of {replayed} cases fail:\n{list}",
-        failed.len()
-    );
+    assert!(failed.is_empty(), "{} of {replayed} cases fail:\n{list}", failed.len());
 }
 
 #[tokio::test]
@@ -323,10 +275,7 @@ async fn the_hub_answers_what_the_original_answered() {
 async fn where_the_record_is_overridden_the_hub_answers_as_decided() {
     let mut answers = Vec::new();
     for (name, why, decided) in OVERRIDDEN {
-        let case = RECORDED
-            .lines()
-            .map(Case::parse)
-            .find(|case| case.name == *name);
+        let case = RECORDED.lines().map(Case::parse).find(|case| case.name == *name);
         let mut case = case.unwrap_or_else(|| panic!("{name} is a recorded case"));
         match decided {
             Decided::Answer(answer) => {

@@ -32,9 +32,7 @@ async fn goodbye(client: &mut Raw, ping: Frame, answers: bool) -> Duration {
     let (code, reason) = client.frame().await.close();
     let waited = pinged.elapsed();
     assert_eq!(code, Some(1001), "{reason}");
-    let _ = client
-        .try_write(&masked(CLOSE, &1001_u16.to_be_bytes()))
-        .await;
+    let _ = client.try_write(&masked(CLOSE, &1001_u16.to_be_bytes())).await;
     assert_eq!(client.next().await, None, "nothing follows a close frame");
     waited
 }
@@ -65,10 +63,7 @@ async fn an_app_that_is_stopped_says_goodbye_after_the_pong() {
         goodbye(&mut client, ping, true).await
     };
     let (waited, ()) = tokio::join!(talk, stopped);
-    assert!(
-        waited < Duration::from_millis(900),
-        "the pong is enough: {waited:?}"
-    );
+    assert!(waited < Duration::from_millis(900), "the pong is enough: {waited:?}");
 }
 
 #[tokio::test]
@@ -117,10 +112,7 @@ async fn an_app_without_clients_stops_at_once() {
     let begun = Instant::now();
     app.stop().await;
     let took = begun.elapsed();
-    assert!(
-        took < Duration::from_secs(1),
-        "nobody to wait for: {took:?}"
-    );
+    assert!(took < Duration::from_secs(1), "nobody to wait for: {took:?}");
 }
 
 #[tokio::test]
@@ -134,18 +126,8 @@ async fn unfinished_handshakes_do_not_hold_up_the_end() {
     let at = Instant::now();
     app.stop().await;
     assert!(at.elapsed() < Duration::from_secs(5), "{:?}", at.elapsed());
-    assert!(
-        silent
-            .answer()
-            .await
-            .is_none_or(|answer| answer.status >= 400)
-    );
-    assert!(
-        begun
-            .answer()
-            .await
-            .is_none_or(|answer| answer.status >= 400)
-    );
+    assert!(silent.answer().await.is_none_or(|answer| answer.status >= 400));
+    assert!(begun.answer().await.is_none_or(|answer| answer.status >= 400));
 }
 
 #[cfg(unix)]
@@ -224,27 +206,18 @@ async fn a_client_that_takes_nothing_cannot_hold_up_the_end_beyond_its_limit() {
     let status = hub.exit().await;
     assert_eq!(status.code(), Some(0), "{status}");
     let took = begun.elapsed();
-    assert!(
-        took < DEADLINE.min(Duration::from_secs(14)),
-        "ten seconds at most: {took:?}"
-    );
+    assert!(took < DEADLINE.min(Duration::from_secs(14)), "ten seconds at most: {took:?}");
 }
 
 #[tokio::test]
 async fn a_port_in_use_is_named_together_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("it has an address");
-    let settings = [
-        ("SKYNET_HUB__LISTEN", "hub.listen"),
-        ("SKYNET_ADMIN__LISTEN", "admin.listen"),
-    ];
+    let settings = [("SKYNET_HUB__LISTEN", "hub.listen"), ("SKYNET_ADMIN__LISTEN", "admin.listen")];
     for (variable, setting) in settings {
         let (status, said) = run_to_end(&[(variable, &address.to_string())]).await;
         assert_eq!(status.code(), Some(69), "{status}: {said}");
-        assert!(
-            said.contains(&address.port().to_string()),
-            "the port is named: {said}"
-        );
+        assert!(said.contains(&address.port().to_string()), "the port is named: {said}");
         assert!(said.contains(setting), "the setting is named: {said}");
     }
 }

@@ -98,7 +98,5 @@ pub async fn metric(admin: SocketAddr, name: &str, labels: &[(&str, &str)]) -> f
         let wanted = |(key, value): &(&str, &str)| set.contains(&format!("{key}=\"{value}\""));
         labels.iter().all(wanted).then(|| value.trim().to_owned())
     });
-    samples
-        .map(|value| value.parse::<f64>().expect("a sample is a number"))
-        .sum()
+    samples.map(|value| value.parse::<f64>().expect("a sample is a number")).sum()
 }

@@ -21,11 +21,7 @@ impl Json {
         reader.space();
         let value = reader.value()?;
         reader.space();
-        if reader.at == text.len() {
-            Ok(value)
-        } else {
-            Err(reader.wrong("the end"))
-        }
+        if reader.at == text.len() { Ok(value) } else { Err(reader.wrong("the end")) }
     }
 
     /// A string value.
@@ -278,11 +274,7 @@ impl Reader<'_> {
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
-        if self.at > start {
-            Ok(())
-        } else {
-            Err(self.wrong("a digit"))
-        }
+        if self.at > start { Ok(()) } else { Err(self.wrong("a digit")) }
     }
 
     fn number(&mut self) -> Result<Json, String> {

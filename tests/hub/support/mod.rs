@@ -55,12 +55,7 @@ impl TestApp {
         let task = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        TestApp {
-            hub,
-            admin,
-            stop,
-            task,
-        }
+        TestApp { hub, admin, stop, task }
     }
 
     /// Where computers connect.
@@ -101,8 +96,7 @@ impl TestApp {
     /// Waits until a connection has ended for a reason, this many times in all.
     pub async fn disconnects(&self, reason: &str, times: u32) {
         let labels = [("reason", reason)];
-        self.metric_is("skynet_disconnects_total", &labels, times.into())
-            .await;
+        self.metric_is("skynet_disconnects_total", &labels, times.into()).await;
     }
 
     /// Waits until nobody is connected any more and nothing of them is left.
@@ -131,10 +125,7 @@ pub async fn with_app(config: Config, test: impl AsyncFnOnce(&TestApp)) {
     app.is_empty().await;
     let hub = app.hub();
     app.stop().await;
-    assert!(
-        TcpStream::connect(hub).await.is_err(),
-        "nobody listens after the app has stopped"
-    );
+    assert!(TcpStream::connect(hub).await.is_err(), "nobody listens after the app has stopped");
 }
 
 /// Waits until a condition holds; panics, naming it, when it does not within the deadline.

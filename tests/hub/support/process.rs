@@ -86,10 +86,7 @@ impl Process {
     pub async fn exit(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the program has ended", async || {
-            status = self
-                .child
-                .try_wait()
-                .expect("the program can be waited for");
+            status = self.child.try_wait().expect("the program can be waited for");
             status.is_some()
         })
         .await;
@@ -134,10 +131,7 @@ pub async fn run_to_end(settings: &[(&str, &str)]) -> (ExitStatus, String) {
         status.is_some()
     })
     .await;
-    (
-        status.expect("the wait was for it"),
-        said.join().expect("read"),
-    )
+    (status.expect("the wait was for it"), said.join().expect("read"))
 }
 
 /// Ends a child process with the test that started it.

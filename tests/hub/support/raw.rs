@@ -86,20 +86,13 @@ impl Frame {
     fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         assert_eq!(first & FIN, FIN, "the hub never fragments");
-        assert_eq!(
-            first & 0x70,
-            0,
-            "no reserved bit is set: nothing is ever compressed"
-        );
+        assert_eq!(first & 0x70, 0, "no reserved bit is set: nothing is ever compressed");
         assert_eq!(second & 0x80, 0, "a server's frames carry no mask");
         let opcode = first & 0xf;
         let known = [TEXT, BINARY, CLOSE, PING, PONG].contains(&opcode);
         assert!(known, "opcode {opcode} is a known one");
         let (length, head) = match second {
-            126 => (
-                u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into(),
-                4,
-            ),
+            126 => (u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into(), 4),
             127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
             short => (short.into(), 2),
         };
@@ -108,10 +101,7 @@ impl Frame {
             126..0x1_0000 => 4,
             _ => 10,
         };
-        assert_eq!(
-            head, shortest,
-            "a length of {length} is written the short way"
-        );
+        assert_eq!(head, shortest, "a length of {length} is written the short way");
         let length = length as usize;
         let most = if opcode & 8 == 0 { LARGEST } else { 125 };
         assert!(length <= most, "a frame of {length} bytes is within {most}");
@@ -159,12 +149,7 @@ impl Raw {
 
     fn on(stream: TcpStream) -> Raw {
         stream.set_nodelay(true).expect("nodelay can be set");
-        Raw {
-            stream,
-            inbox: Vec::new(),
-            taken: 0,
-            events: VecDeque::new(),
-        }
+        Raw { stream, inbox: Vec::new(), taken: 0, events: VecDeque::new() }
     }
 
     /// A client that has shaken hands at `/connect`.
@@ -226,9 +211,7 @@ impl Raw {
 
     /// Writes bytes as they stand.
     pub async fn write(&mut self, bytes: &[u8]) {
-        self.try_write(bytes)
-            .await
-            .expect("the hub takes the bytes");
+        self.try_write(bytes).await.expect("the hub takes the bytes");
     }
 
     /// Writes bytes to a hub that may have hung up.
@@ -375,9 +358,7 @@ impl Raw {
 
     /// The code of the close frame that must come next, and the end of the connection after it.
     pub async fn close_code(&mut self) -> Option<u16> {
-        let (code, _) = self
-            .closed_after(|text| panic!("a close, not {text}"))
-            .await;
+        let (code, _) = self.closed_after(|text| panic!("a close, not {text}")).await;
         code
     }
 
