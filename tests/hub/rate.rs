@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval};
 use crate::support::{
     config,
     pair::undisturbed,
-    raw::{PONG, TEXT, masked, parsed, publication},
+    raw::{PING, PONG, TEXT, masked, parsed, publication},
     wait_until, with_app,
 };
 
@@ -60,13 +60,22 @@ async fn commands_past_the_burst_are_refused_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn all_commands_take_from_the_same_bucket_and_control_frames_from_none() {
+async fn pings_are_no_commands_and_are_answered_past_the_rate() {
     with_app(slow(1, 4), async |app| {
         let mut client = app.client().await;
-        for _ in 0..50 {
-            client.write(&masked(9, b"p")).await;
-            assert_eq!(client.frame().await.opcode, PONG);
+        for number in 0..20 {
+            client.write(&masked(PING, &[number])).await;
+            let pong = client.frame().await;
+            assert_eq!((pong.opcode, pong.payload), (PONG, vec![number]));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_commands_take_from_the_same_bucket() {
+    with_app(slow(1, 4), async |app| {
+        let mut client = app.client().await;
         let commands = [
             r#"{"type":"open","channel":"x"}"#,
             r#"{"type":"message","channel":"x"}"#,

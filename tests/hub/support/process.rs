@@ -107,7 +107,6 @@ impl Drop for Process {
 /// The name and address of a line that says where the program listens.
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let fields = Json::parse(line.trim()).ok()?;
-    let fields = fields.get("fields")?;
     let text = |key| fields.get(key).and_then(Json::as_text);
     if text("message")? != "listening" {
         return None;
