@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     io::AsyncWriteExt,
     runtime,
@@ -144,7 +145,7 @@ async fn a_client_that_never_reads_harms_nobody() {
             let mut listener = app.listener("\"x\"").await;
             let mut publisher = app.client().await;
             let message = format!("\"{}\"", "m".repeat(60_000));
-            for _ in 0..150 {
+            for _ in 0..100 {
                 let id = publisher.publish("\"x\"", &message).await.text_of("ID");
                 assert_eq!(listener.event().await.text_of("ID"), id);
             }
@@ -160,11 +161,12 @@ async fn a_client_that_never_reads_harms_nobody() {
 async fn frames_of_a_mebibyte_harm_nobody() {
     with_app(config(), async |app| {
         undisturbed(app.hub(), async || {
-            for opcode in [TEXT, BINARY, TEXT, BINARY] {
+            let clients = [TEXT, BINARY, TEXT, BINARY].map(|opcode| async move {
                 let mut client = app.listener("\"x\"").await;
                 let _ = client.try_write(&masked(opcode, &vec![b'a'; 1 << 20])).await;
                 assert_eq!(client.close_code().await, Some(1009));
-            }
+            });
+            join_all(clients).await;
         })
         .await;
         app.disconnects("frame_too_large", 4).await;
@@ -201,7 +203,7 @@ async fn wrong_masks_harm_nobody() {
     with_app(config(), async |app| {
         undisturbed(app.hub(), async || {
             let mut listener = app.listener("\"x\"").await;
-            for _ in 0..10 {
+            let clients = (0..10).map(|_| async {
                 let mut unmasked = app.client().await;
                 unmasked.write(&frame(FIN | TEXT, &command, None)).await;
                 assert_eq!(unmasked.close_code().await, Some(1002));
@@ -212,7 +214,8 @@ async fn wrong_masks_harm_nobody() {
                 client.write(&spoilt).await;
                 assert!(client.reply_text().await.contains("error"));
                 client.open("\"y\"").await;
-            }
+            });
+            join_all(clients).await;
             assert!(listener.received().await.is_empty());
         })
         .await;

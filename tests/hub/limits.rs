@@ -45,14 +45,21 @@ async fn a_client_opens_as_many_channels_as_it_may_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_channels_a_client_may_have_by_default_fit_into_replies() {
+async fn more_channels_than_a_frame_has_room_for_can_be_open() {
     with_app(config(), async |app| {
         let mut client = app.client().await;
-        for number in 0..256 {
-            let name = format!("\"{number:0>255}\"");
-            let open = client.ask(&opening(&name)).await;
-            assert!(open.is("result"), "{number}: {open:?}");
+        let name = |number: u32| format!("\"{number:0>255}\"");
+        let opens = (0..600).map(|number| masked(TEXT, opening(name(number)).as_bytes()));
+        client.write(&opens.collect::<Vec<_>>().concat()).await;
+        for number in 0..600 {
+            // That it is not larger than a frame may be is seen to by the reader.
+            let reply = client.frame().await;
+            assert_eq!(reply.opcode, TEXT, "{number}");
         }
+        assert!(client.open(&name(599)).await.is("result"));
+        let mut other = app.client().await;
+        other.publish(&name(599), "1").await;
+        assert_eq!(client.event().await.number_of("message"), 1.0);
     })
     .await;
 }
