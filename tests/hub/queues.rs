@@ -130,6 +130,30 @@ async fn thousands_of_log_commands_at_once_are_all_answered_however_slowly_one_r
 }
 
 #[tokio::test]
+async fn clients_that_go_while_their_commands_wait_are_let_go() {
+    with_app(queues(MIB, 256 * MIB), async |app| {
+        let mut publisher = app.client().await;
+        let message = format!("\"{}\"", "m".repeat(1000));
+        for _ in 0..100 {
+            publisher.publish("\"x\"", &message).await;
+        }
+        for resets in [true, false, true, false] {
+            let mut client = app.listener("\"x\"").await;
+            // 10 MB are due, ten times what may be queued, and the client is gone before the
+            // first of it can be written.
+            client.write(&masked(TEXT, br#"{"type":"log"}"#).repeat(100)).await;
+            match resets {
+                true => client.reset(),
+                false => drop(client),
+            }
+            app.metric_is("skynet_clients", &[], 1.0).await;
+            app.metric_is("skynet_subscriptions", &[], 0.0).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn live_events_reach_a_client_whose_commands_wait() {
     with_app(queues(MIB, 256 * MIB), async |app| {
         let mut publisher = app.client().await;
