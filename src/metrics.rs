@@ -57,8 +57,6 @@ pub struct Metrics {
     rejections: IntCounterVec,
     /// Text frames that were not UTF-8.
     pub invalid_utf8: IntCounter,
-    /// Pings of clients left unanswered because they came faster than commands may.
-    pub pings_unanswered: IntCounter,
     /// Times that no connection could be accepted, by lack of descriptors or memory.
     pub accept_errors: IntCounter,
     /// Seconds between a ping and its answer.
@@ -133,10 +131,6 @@ impl Metrics {
             invalid_utf8: make.counter(
                 "skynet_invalid_utf8_total",
                 "Commands that were not UTF-8 and were taken with U+FFFD for what was wrong.",
-            ),
-            pings_unanswered: make.counter(
-                "skynet_pings_unanswered_total",
-                "Pings of clients left unanswered because they came faster than commands may.",
             ),
             accept_errors: make.counter(
                 "skynet_accept_errors_total",

@@ -35,7 +35,8 @@ pub fn start(config: &TelemetryConfig) -> Result<WorkerGuard, String> {
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(io::stderr());
+        // Flushed whenever no line waits, so that a burst of lines is few writes.
+        .finish(io::BufWriter::new(io::stderr()));
     DROPPED.get_or_init(|| writer.error_counter());
     subscriber(config, writer, io::stderr().is_terminal())?
         .try_init()

@@ -50,12 +50,13 @@ pub(super) async fn serve(mut session: Session) {
     session.ends(reason);
 }
 
-/// Answers a peer's close frame. Nothing else is sent, since the peer has said it will not look.
+/// Answers a peer's close frame, once the replies to the commands before it are sent.
 async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
     let reason = CloseReason::ClientClosed;
-    // Leaves the channels, and stops the flusher from writing behind the close frame.
     session.hub().close(session.key(), reason, reason.text());
-    session.hub().dropped(session.key(), reason, session.link.cut());
+    if timeout(ANSWER_TIMEOUT, reach(session, Goal::Sent)).await.is_err() {
+        cut(session, reason);
+    }
     session.link.append(&Frame::close(code, ""));
     let _ = timeout(ANSWER_TIMEOUT, reach(session, Goal::Sent)).await;
     reason

@@ -314,15 +314,11 @@ impl Session {
         }
     }
 
-    /// Answers a ping. Pings past the rate of commands go unanswered, or a flood of them would
-    /// fill the queue with pongs.
-    fn ping(&mut self, payload: &[u8]) -> Flow {
-        match self.bucket.take(Instant::now()) {
-            Verdict::Allowed => self.hub().push_control(self.key(), &Frame::pong(payload)),
-            Verdict::Refused => self.shared.metrics.pings_unanswered.inc(),
-            Verdict::Closed => return closing(CloseReason::RateLimited),
-        }
-        Flow::More
+    /// Answers a ping. A flood of them is held back like one of commands, by the length of the
+    /// queue.
+    fn ping(&self, payload: &[u8]) -> Flow {
+        self.hub().push_control(self.key(), &Frame::pong(payload));
+        if self.hub().may_read(self.key()) { Flow::More } else { Flow::Pause }
     }
 
     /// Reads and throws away what comes while the connection is being closed; tells of a pong and

@@ -56,9 +56,12 @@ impl MessageLog {
         }
     }
 
-    /// The first index of `slice` and its events, newest first.
+    /// The first index of `slice` and its events, newest first. IDs sort in log order, so that one
+    /// that is not in the log has its place too.
     pub fn slice(&self, slice: LogSlice) -> (usize, impl Iterator<Item = &Frame> + Clone) {
-        let length = self.entries.len();
+        let length = slice.before.map_or(self.entries.len(), |before| {
+            self.entries.partition_point(|entry| entry.event.stamp.id < before)
+        });
         let start = index(slice.start, length);
         let end = index(slice.end, length).max(start);
         let oldest_first = self.entries.range(length - end..length - start);
@@ -88,7 +91,7 @@ mod tests {
     }
 
     fn sliced(log: &MessageLog, start: i64, end: i64) -> Vec<u8> {
-        let (_, frames) = log.slice(LogSlice { start, end });
+        let (_, frames) = log.slice(LogSlice { start, end, before: None });
         frames
             .map(|frame| frame.payload()[br#"{"type":"message","channel":""#.len()] - b'0')
             .collect()
@@ -105,6 +108,18 @@ mod tests {
         assert!(sliced(&log, 3, 1).is_empty());
         assert_eq!(sliced(&log, i64::MIN, i64::MAX), [4, 3, 2, 1, 0]);
         assert!(sliced(&log, 7, 9).is_empty());
+    }
+
+    #[test]
+    fn a_slice_of_what_is_older_than_a_message_counts_from_there() {
+        let (log, _) = log(5, 100, usize::MAX);
+        let third = log.entries[2].event.stamp.id;
+        let slice = |start, end, before| log.slice(LogSlice { start, end, before }).1.count();
+        assert_eq!(slice(0, 100, Some(third)), 2);
+        assert_eq!(slice(1, 100, Some(third)), 1);
+        assert_eq!(slice(-1, 100, Some(third)), 1);
+        assert_eq!(slice(0, 100, Some(uuid::Uuid::nil())), 0);
+        assert_eq!(slice(0, 100, Some(uuid::Uuid::max())), 5);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Job {
     pub close: Option<Closing>,
     /// What became of the batch; set by the flusher.
     pub outcome: Written,
-    /// Set by [`State::settle`]: the client's session may read commands again.
+    /// Set when the job is settled: the client's session may read commands again.
     pub resume: bool,
 }
 

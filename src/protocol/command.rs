@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use uuid::Uuid;
 
 /// What a client asks for.
 #[derive(Debug, PartialEq)]
@@ -40,19 +41,22 @@ impl Command {
     }
 }
 
-/// A slice of the newest-first log with the meaning of ECMAScript's `Array.prototype.slice`:
-/// negative indices count from the oldest end.
+/// A slice of the newest-first log, or of the part of it that is older than a message, with the
+/// meaning of ECMAScript's `Array.prototype.slice`: negative indices count from the oldest end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSlice {
     /// The first entry of the slice.
     pub start: i64,
     /// The entry after the last one of the slice.
     pub end: i64,
+    /// Only what is older than the message with this ID. Indices shift as messages arrive; what
+    /// is older than a message stays the same.
+    pub before: Option<Uuid>,
 }
 
 impl Default for LogSlice {
     fn default() -> Self {
-        Self { start: 0, end: 100 }
+        Self { start: 0, end: 100, before: None }
     }
 }
 
@@ -164,7 +168,23 @@ fn log(fields: &Fields) -> Result<LogSlice, RefusalReason> {
         }
     };
     let default = LogSlice::default();
-    Ok(LogSlice { start: index("start", default.start)?, end: index("end", default.end)? })
+    Ok(LogSlice {
+        start: index("start", default.start)?,
+        end: index("end", default.end)?,
+        before: message_id(fields, "\"before\"")?,
+    })
+}
+
+/// The ID of a message, if the key (given with its quotes) is there and not null.
+fn message_id(fields: &Fields, key: &'static str) -> Result<Option<Uuid>, RefusalReason> {
+    let value = fields.get(key).unwrap_or("null");
+    if value == "null" {
+        return Ok(None);
+    }
+    let text = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let id = text.and_then(|text| Uuid::try_parse(text).ok());
+    let found = if text.is_some() { "another text" } else { kind_of(value.bytes().next()) };
+    id.map(Some).ok_or(RefusalReason::MessageId { key, found })
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -276,6 +296,23 @@ mod tests {
         assert_eq!(slice(r#"{"type":"log","start":null,"end":null}"#), (0, 100));
         assert_eq!(slice(r#"{"type":"log","start":-1.9,"end":1.7}"#), (-1, 1));
         assert_eq!(slice(r#"{"type":"log","start":-1e300,"end":1e400}"#), (i64::MIN, i64::MAX));
+    }
+
+    #[test]
+    fn what_is_older_is_asked_for_by_the_id_of_a_message() {
+        let before = |value: &str| {
+            parse(&format!(r#"{{"type":"log","before":{value}}}"#), LIMITS).map(|command| {
+                let Command::Log(slice) = command else { panic!("a log command") };
+                slice.before.map(|id| id.to_string())
+            })
+        };
+        let id = "01a209bc-c816-70f8-b351-bb0681c57745";
+        assert_eq!(before(&format!("\"{id}\"")), Ok(Some(id.to_owned())));
+        assert_eq!(before("null"), Ok(None));
+        for wrong in ["5", "\"\"", "\"01a209bc\"", "[]"] {
+            let refusal = before(wrong).expect_err("a refusal");
+            assert!(refusal.reason.to_string().contains("\"before\" must be the ID"), "{wrong}");
+        }
     }
 
     #[test]

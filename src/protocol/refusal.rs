@@ -68,6 +68,13 @@ pub enum RefusalReason {
         /// What its value was.
         found: &'static str,
     },
+    /// A key that is to hold the ID of a message holds something else.
+    MessageId {
+        /// The key, with its quotes.
+        key: &'static str,
+        /// What its value was.
+        found: &'static str,
+    },
     /// Over the rate of commands.
     RateLimit {
         /// `limits.messages_per_second`.
@@ -105,7 +112,7 @@ impl RefusalReason {
             Self::TooManyChannels { .. } => 6,
             Self::NotOpen(_) => 7,
             Self::MessageSize { .. } => 8,
-            Self::LogSlice { .. } => 9,
+            Self::LogSlice { .. } | Self::MessageId { .. } => 9,
             Self::RateLimit { .. } => 10,
         }
     }
@@ -154,6 +161,10 @@ impl fmt::Display for RefusalReason {
             Self::LogSlice { key, found } => {
                 write!(f, "Error: \"{key}\" of a log command must be an integer, not {found}")
             }
+            Self::MessageId { key, found } => write!(
+                f,
+                "Error: {key} must be the ID of a message, such as the log's entries have, not {found}"
+            ),
             Self::RateLimit { per_second, burst } => write!(
                 f,
                 "Error: Rate limit exceeded: at most {per_second} commands a second, {burst} at once"
