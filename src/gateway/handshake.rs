@@ -7,7 +7,7 @@ use super::link::Link;
 use super::session::Session;
 use super::{Shared, farewell};
 use crate::http::Upgrade;
-use crate::hub::{Admission, ClientInfo, ClientSummary, Hub, NotAdmitted};
+use crate::hub::{Admission, ClientInfo, ClientSummary, Hub, Identity, NotAdmitted};
 use crate::metrics::Rejection;
 use crate::protocol::CloseReason;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -80,7 +80,11 @@ impl Endpoint for Connect {
                 return Ok(self.reject(rejection, &request, response));
             }
         };
-        let info = ClientInfo { address: address(&request), user_agent: user_agent(&request) };
+        let info = ClientInfo {
+            address: address(&request),
+            user_agent: user_agent(&request),
+            identity: Identity::default(),
+        };
         tokio::spawn(serve(self.shared.clone(), admission, info, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
