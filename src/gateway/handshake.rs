@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{Shared, farewell, identity};
 use crate::access::HubTokens;
 use crate::http::Upgrade;
-use crate::hub::{Admission, ClientInfo, ClientSummary, Hub, Identity, NotAdmitted};
+use crate::hub::{Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted};
 use crate::metrics::Rejection;
 use crate::protocol::CloseReason;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -94,11 +94,8 @@ impl Endpoint for Connect {
             Ok(identity) => (identity, None),
             Err(mistaken) => (Identity::default(), Some(mistaken.text())),
         };
-        let info = ClientInfo {
-            address: address(&request),
-            user_agent: user_agent(&request),
-            identity,
-        };
+        let info =
+            ClientInfo { address: address(&request), user_agent: user_agent(&request), identity };
         tokio::spawn(serve(self.shared.clone(), admission, info, refused, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)

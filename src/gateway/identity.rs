@@ -62,7 +62,7 @@ pub(super) fn identify(request: &Request, tokens: &HubTokens) -> Result<Identity
             let proven = tokens.name_of(&token).ok_or(Mistaken::BadToken)?;
             Some(ClientName::Proven(proven.into()))
         }
-        None if claimed.as_deref().is_some_and(|name| tokens.proves(name)) => {
+        None if claimed.as_deref().is_some_and(|name| tokens.has_name(name)) => {
             return Err(Mistaken::NameNeedsToken);
         }
         None => claimed.map(ClientName::Claimed),

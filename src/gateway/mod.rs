@@ -32,7 +32,7 @@ use std::time::Duration;
 const ROUNDS_PER_INTERVAL: u32 = 25;
 
 /// The gateway; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
     tokens: Arc<HubTokens>,
@@ -57,12 +57,7 @@ struct SessionLimits {
 
 impl Gateway {
     /// A gateway to `hub`; `tokens` prove the names of clients.
-    pub fn new(
-        hub: Hub,
-        limits: &LimitsConfig,
-        tokens: HubTokens,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(hub: Hub, limits: &LimitsConfig, tokens: HubTokens, metrics: Arc<Metrics>) -> Self {
         let command = CommandLimits {
             max_channel_name_bytes: limits.max_channel_name_bytes,
             max_event_bytes: limits.max_message_bytes - EVENT_RESERVE_BYTES,
@@ -81,7 +76,11 @@ impl Gateway {
 
     /// The routes of the hub's listener: `/connect`, `/connect/`, and a sentence for the rest.
     pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
-        let connect = Arc::new(handshake::Connect::new(self.shared.clone(), self.hub.clone(), self.tokens.clone()));
+        let connect = Arc::new(handshake::Connect::new(
+            self.shared.clone(),
+            self.hub.clone(),
+            self.tokens.clone(),
+        ));
         Route::new()
             .at("/connect", connect.clone())
             .at("/connect/", connect)
