@@ -105,7 +105,8 @@ fn read_or_make(path: &Path) -> Result<(Secret, bool), String> {
         return Ok((secret, false));
     }
     let token = generate()?;
-    let written = writeln!(file, "{token}").and_then(|()| file.sync_all());
+    // In one go: who reads without the lock finds all of it or nothing.
+    let written = file.write_all(format!("{token}\n").as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
         // Half a token must not be taken for one; if this fails too, its length gives it away.
         let _ = file.set_len(0);
@@ -130,13 +131,16 @@ fn read_existing(path: &Path) -> Result<Option<Secret>, String> {
 
 fn read(file: &mut File) -> Result<Option<Secret>, String> {
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES)
+    file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.is_empty() {
         return Ok(None);
     }
     let advice = "remove the file, and a new token is made";
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("is larger than 64KiB, so it holds no token; {advice}"));
+    }
     match Secret::from_file(&bytes) {
         Ok(secret) if secret.is_short() => {
             Err(format!("holds a token that could be guessed, so short is it; {advice}"))
@@ -306,6 +310,7 @@ mod tests {
         assert!(refused(b"two words of a passphrase").contains("spaces"));
         assert!(refused(b"\n").contains("is empty"));
         assert!(refused(b"\xff").contains("not text"));
+        assert!(refused(&[b'a'; MAX_FILE_BYTES as usize + 1]).contains("larger than 64KiB"));
     }
 
     #[test]

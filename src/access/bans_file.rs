@@ -274,7 +274,7 @@ mod tests {
         for (contents, line, reason) in [
             ("", 1, "EOF"),
             ("[\n{\"name\": \"a\", \"until\": 5},\n{\"name\": 5}\n]", 3, "invalid type"),
-            ("[{\"name\": \"a\"},\n{\"nam\": \"b\"}]", 2, "unknown field `nam`"),
+            ("[{\"name\": \"a\"},\n{\"label\": \"b\"}]", 2, "unknown field `label`"),
             ("{\"bans\": []}", 1, "invalid type: map"),
             ("[]\n[]", 2, "trailing"),
             ("[\n\u{1}]", 2, "expected value"),

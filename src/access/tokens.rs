@@ -123,7 +123,7 @@ mod tests {
         let both = AdminTokens::new(&admin, Some(&read));
         assert_eq!(both.scope_of("of-the-owner"), Some(Scope::Admin));
         assert_eq!(both.scope_of("for-looking"), Some(Scope::Read));
-        for wrong in ["", "of-the-owne", "of-the-owner ", "Of-the-owner", "for-lookinG"] {
+        for wrong in ["", "of-the-owne", "of-the-owner ", "Of-the-owner", "for-LOOKING"] {
             assert_eq!(both.scope_of(wrong), None, "{wrong:?}");
         }
         let one = AdminTokens::new(&admin, None);

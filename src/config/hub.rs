@@ -30,7 +30,7 @@ pub struct HubConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HubToken {
-    /// The name: 1 to 64 characters, none of them a control character, no space at either end.
+    /// The name, as [`is_client_name`] allows it.
     #[serde(default)]
     pub name: String,
     /// The token as it was given directly. [`HubToken::secret`] is the one that applies.
@@ -58,7 +58,7 @@ impl HubToken {
     /// What is wrong with this entry alone.
     fn check(&self) -> Option<String> {
         match (&self.token, &self.token_file) {
-            _ if !is_name(&self.name) => Some(format!(
+            _ if !is_client_name(&self.name) => Some(format!(
                 "its name is {}; allowed are 1 to {MAX_NAME_CHARS} printable characters without \
                  a space at either end",
                 units::quoted(&self.name)
@@ -73,8 +73,9 @@ impl HubToken {
     }
 }
 
-/// Whether a client may be called so.
-fn is_name(name: &str) -> bool {
+/// Whether a client may be called so: 1 to 64 characters, none of them a control character or a
+/// separator of lines, no space at either end.
+pub fn is_client_name(name: &str) -> bool {
     let separator = |c| matches!(c, '\u{2028}' | '\u{2029}');
     (1..=MAX_NAME_CHARS).contains(&name.chars().count())
         && !name.contains(|c: char| c.is_control() || separator(c))
@@ -122,7 +123,8 @@ impl HubConfig {
 /// A problem of one of the tokens. The place of the setting is that of its first entry, so the text
 /// says which one it is.
 fn in_entry(index: usize, name: &str, text: String) -> Problem {
-    let named = if is_name(name) { format!(" ({})", units::quoted(name)) } else { String::new() };
+    let named =
+        if is_client_name(name) { format!(" ({})", units::quoted(name)) } else { String::new() };
     Problem::new(TOKENS, format!("has a problem in entry {}{named}: {text}", index + 1))
 }
 

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::AdminConfig;
 pub use error::{ConfigError, Origin, Problem};
-pub use hub::{HubConfig, HubToken};
+pub use hub::{HubConfig, HubToken, is_client_name};
 pub use limits::LimitsConfig;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;

@@ -71,7 +71,7 @@ fn a_token_file_must_hold_a_token() {
 
 #[test]
 fn the_token_for_looking_is_given_like_the_owners_and_is_another_one() {
-    let file = ConfigFile::new("of the file? no: one-word-alone");
+    let file = ConfigFile::new("two words");
     let variables = [("SKYNET_ADMIN__READ_TOKEN", "hunter2")];
     let text = check(&[], &variables).effective();
     assert_has(&text, &["read_token = \"********\"  # SKYNET_ADMIN__READ_TOKEN\n"]);
