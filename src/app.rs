@@ -155,7 +155,7 @@ impl App {
 
 /// In one line, who can reach the hub, and which setting changes that.
 fn who_can_reach(hub: SocketAddr) -> String {
-    let ip = hub.ip();
+    let ip = hub.ip().to_canonical();
     if ip.is_loopback() {
         return "only programs on this machine can reach the hub, the Minecraft server's computers \
                 among them once its owner has allowed it; hub.listen changes that"

@@ -106,7 +106,7 @@ async fn serve(shared: Arc<Shared>, admission: Admission, info: ClientInfo, upgr
     shared.metrics.connections.inc();
     let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
     let membership = admission.join(info, said_goodbye);
-    info!(id = membership.key().id(), %address, %user_agent, "client connected");
+    info!(id = membership.key().id(), %address, ?user_agent, "client connected");
     let link = Arc::new(Link::new(membership.key(), stream));
     shared.links.insert(&link);
     // The handshake's future ends here; a session is a smaller one.
