@@ -22,10 +22,12 @@ pub enum Rejection {
     Stopping,
     /// It was no websocket handshake, or a wrong one.
     BadHandshake,
+    /// It asked for another path.
+    NotFound,
 }
 
 impl Rejection {
-    const ALL: [Self; 3] = [Self::Full, Self::Stopping, Self::BadHandshake];
+    const ALL: [Self; 4] = [Self::Full, Self::Stopping, Self::BadHandshake, Self::NotFound];
 
     /// The rejection as metrics and logs name it.
     pub fn label(self) -> &'static str {
@@ -33,9 +35,33 @@ impl Rejection {
             Self::Full => "full",
             Self::Stopping => "stopping",
             Self::BadHandshake => "bad_handshake",
+            Self::NotFound => "not_found",
         }
     }
 }
+
+/// Why a connection ended before it had asked for anything whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionFailure {
+    /// The request's head took longer than `limits.handshake_timeout`.
+    Timeout,
+    /// What came was not HTTP, or its head was too large, or the connection broke.
+    Broken,
+}
+
+impl ConnectionFailure {
+    const ALL: [Self; 2] = [Self::Timeout, Self::Broken];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// The names of the listeners.
+const LISTENERS: [&str; 2] = ["hub", "admin"];
 
 /// Figures that are kept elsewhere, as they are when somebody asks.
 #[derive(Debug)]
@@ -55,6 +81,7 @@ pub struct Metrics {
     /// Connections accepted as clients.
     pub connections: IntCounter,
     rejections: IntCounterVec,
+    connection_failures: IntCounterVec,
     /// Text frames that were not UTF-8.
     pub invalid_utf8: IntCounter,
     /// Times that no connection could be accepted, by lack of descriptors or memory.
@@ -128,6 +155,13 @@ impl Metrics {
                 "Handshakes refused, by reason.",
                 "reason",
             ),
+            connection_failures: make.add(IntCounterVec::new(
+                Opts::new(
+                    "skynet_connection_failures_total",
+                    "Connections that ended before they had asked for anything whole.",
+                ),
+                &["listener", "reason"],
+            )),
             invalid_utf8: make.counter(
                 "skynet_invalid_utf8_total",
                 "Commands that were not UTF-8 and were taken with U+FFFD for what was wrong.",
@@ -185,12 +219,22 @@ impl Metrics {
         for rejection in Rejection::ALL {
             metrics.rejections.with_label_values(&[rejection.label()]);
         }
+        for (listener, failure) in
+            LISTENERS.into_iter().flat_map(|name| ConnectionFailure::ALL.map(|f| (name, f)))
+        {
+            metrics.connection_failures.with_label_values(&[listener, failure.label()]);
+        }
         metrics
     }
 
     /// Counts a refused handshake.
     pub fn reject(&self, rejection: Rejection) {
         self.rejections.with_label_values(&[rejection.label()]).inc();
+    }
+
+    /// Counts a connection to the listener of that name that failed.
+    pub fn connection_failed(&self, listener: &str, failure: ConnectionFailure) {
+        self.connection_failures.with_label_values(&[listener, failure.label()]).inc();
     }
 
     /// All metrics in Prometheus's text format, `readings` among them.
