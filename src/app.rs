@@ -6,7 +6,7 @@
 use crate::access::HubTokens;
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::http::{self, Service};
+use crate::http::{self, Limits, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::Metrics;
 use crate::ops;
@@ -24,6 +24,13 @@ use tracing::{info, warn};
 
 /// How long clients may take to be closed in order when the program stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Unfinished handshakes at a time. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
+/// that `descriptors::clamp` leaves beside the clients'.
+const HANDSHAKES: usize = 128;
+
+/// Connections to the admin listener at a time.
+const ADMIN_CONNECTIONS: usize = 96;
 
 /// The program, bound and ready to run.
 pub struct App {
@@ -137,11 +144,17 @@ impl App {
         let mut tasks = JoinSet::new();
         let (stop_hub, hub_stops) = watch::channel(false);
         let (_stop_admin, admin_stops) = watch::channel(false);
-        let service = |endpoint| Service::new(endpoint, self.head_timeout, self.metrics.clone());
+        let limits = |listener, max_connections| Limits {
+            listener,
+            head_timeout: self.head_timeout,
+            max_connections,
+        };
         let ops = ops::routes(self.hub.clone(), self.gateway.clone(), self.metrics.clone());
-        tasks.spawn(service(poem::EndpointExt::boxed(ops)).serve(self.admin_listener, admin_stops));
-        let connect = poem::EndpointExt::boxed(self.gateway.routes());
-        tasks.spawn(service(connect).serve(self.hub_listener, hub_stops));
+        let admin = Service::new(ops, limits("admin", ADMIN_CONNECTIONS), self.metrics.clone());
+        tasks.spawn(admin.serve(self.admin_listener, admin_stops));
+        let connect = self.gateway.routes();
+        let hub = Service::new(connect, limits("hub", HANDSHAKES), self.metrics.clone());
+        tasks.spawn(hub.serve(self.hub_listener, hub_stops));
         tasks.spawn(self.gateway.run());
 
         shutdown.await;
@@ -161,7 +174,7 @@ impl App {
 
 /// In one line, who can reach the hub, and which setting changes that.
 fn who_can_reach(hub: SocketAddr) -> String {
-    let ip = hub.ip();
+    let ip = hub.ip().to_canonical();
     if ip.is_loopback() {
         return "only programs on this machine can reach the hub, the Minecraft server's computers \
                 among them once its owner has allowed it; hub.listen changes that"

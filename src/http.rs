@@ -4,7 +4,7 @@
 //! sets no TCP_NODELAY; this one has a time limit for headers, sleeps and recovers, and leaves the
 //! upgrade of a connection to the endpoint. Knows nothing of the hub.
 
-use crate::metrics::Metrics;
+use crate::metrics::{ConnectionFailure, Metrics};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +21,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
 /// Connections that may wait to be accepted.
@@ -61,18 +61,30 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Clone)]
 pub struct Service {
     endpoint: Arc<BoxEndpoint<'static, Response>>,
-    head_timeout: Duration,
+    limits: Limits,
     metrics: Arc<Metrics>,
 }
 
+/// What bounds the connections of a listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The listener's name in the log.
+    pub listener: &'static str,
+    /// How long a request's head may take.
+    pub head_timeout: Duration,
+    /// Connections at a time, those that have been upgraded not counted; others wait to be
+    /// accepted, so that they cannot take the descriptors that all else needs.
+    pub max_connections: usize,
+}
+
 impl Service {
-    /// Serves `endpoint`; a request's head must be there within `head_timeout`.
+    /// Serves `endpoint`.
     pub fn new(
         endpoint: impl Endpoint<Output = Response> + 'static,
-        head_timeout: Duration,
+        limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { endpoint: Arc::new(poem::EndpointExt::boxed(endpoint)), head_timeout, metrics }
+        Self { endpoint: Arc::new(poem::EndpointExt::boxed(endpoint)), limits, metrics }
     }
 
     /// Accepts connections until `stop` turns true; then the listener is closed and each
@@ -80,23 +92,38 @@ impl Service {
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         // Told once for each time it begins, not ten times a second.
         let mut failing = false;
+        let places = Arc::new(Semaphore::new(self.limits.max_connections));
+        let listener_name = self.limits.listener;
         loop {
+            let accept = async {
+                // Never closed, so there is always a permit to come.
+                let place = places.clone().acquire_owned().await.ok();
+                listener.accept().await.map(|accepted| (accepted, place))
+            };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept => accepted,
                 () = stopped(&mut stop) => return,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(((stream, peer), place)) => {
                     if std::mem::take(&mut failing) {
-                        info!("connections are accepted again");
+                        info!(listener = listener_name, "connections are accepted again");
                     }
-                    tokio::spawn(self.clone().serve_connection(stream, peer, stop.clone()));
+                    let connection = self.clone().serve_connection(stream, peer, stop.clone());
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.metrics.accept_errors.inc();
                     if !std::mem::replace(&mut failing, true) {
-                        warn!(%error, "no connection can be accepted; trying again");
+                        warn!(
+                            listener = listener_name,
+                            %error,
+                            "no connection can be accepted; trying again"
+                        );
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -115,14 +142,14 @@ impl Service {
             return;
         }
         let Ok(local) = stream.local_addr() else { return };
-        let (endpoint, head_timeout) = (self.endpoint, self.head_timeout);
+        let endpoint = self.endpoint;
         let service = service_fn(move |request| {
             let endpoint = endpoint.clone();
             async move { Ok::<_, Infallible>(respond(&endpoint, request, local, peer).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(head_timeout)
+            .header_read_timeout(self.limits.head_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
@@ -136,7 +163,13 @@ impl Service {
             }
         };
         if let Err(error) = served {
-            debug!(%peer, %error, "connection failed");
+            let failure = if error.is_timeout() {
+                ConnectionFailure::Timeout
+            } else {
+                ConnectionFailure::Broken
+            };
+            self.metrics.connection_failed(self.limits.listener, failure);
+            debug!(listener = self.limits.listener, %peer, %error, "connection failed");
         }
     }
 }

@@ -24,6 +24,9 @@ const UNUSABLE: u8 = 64;
 /// The hub cannot start (`EX_UNAVAILABLE` of sysexits).
 const UNAVAILABLE: u8 = 69;
 
+/// Turns of tasks between two looks at the sockets.
+const EVENT_INTERVAL: u32 = 13;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -88,8 +91,11 @@ fn serve(mut config: Config) -> Result<(), String> {
             );
         }
     }
+    // Sockets are looked at after so many turns of tasks, so that a flood of one client does not
+    // keep the others' from being seen.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .event_interval(EVENT_INTERVAL)
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?
         .block_on(async {

@@ -24,10 +24,13 @@ pub enum Rejection {
     BadHandshake,
     /// The client gave itself a name that is no name.
     BadName,
+    /// It asked for another path.
+    NotFound,
 }
 
 impl Rejection {
-    const ALL: [Self; 4] = [Self::Full, Self::Stopping, Self::BadHandshake, Self::BadName];
+    const ALL: [Self; 5] =
+        [Self::Full, Self::Stopping, Self::BadHandshake, Self::BadName, Self::NotFound];
 
     /// The rejection as metrics and logs name it.
     pub fn label(self) -> &'static str {
@@ -36,9 +39,33 @@ impl Rejection {
             Self::Stopping => "stopping",
             Self::BadHandshake => "bad_handshake",
             Self::BadName => "bad_name",
+            Self::NotFound => "not_found",
         }
     }
 }
+
+/// Why a connection ended before it had asked for anything whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionFailure {
+    /// The request's head took longer than `limits.handshake_timeout`.
+    Timeout,
+    /// What came was not HTTP, or its head was too large, or the connection broke.
+    Broken,
+}
+
+impl ConnectionFailure {
+    const ALL: [Self; 2] = [Self::Timeout, Self::Broken];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// The names of the listeners.
+const LISTENERS: [&str; 2] = ["hub", "admin"];
 
 /// Figures that are kept elsewhere, as they are when somebody asks.
 #[derive(Debug)]
@@ -60,6 +87,7 @@ pub struct Metrics {
     rejections: IntCounterVec,
     /// Clients without the token that they, or the name they claimed, needed.
     pub client_auth_failures: IntCounter,
+    connection_failures: IntCounterVec,
     /// Text frames that were not UTF-8.
     pub invalid_utf8: IntCounter,
     /// Times that no connection could be accepted, by lack of descriptors or memory.
@@ -137,6 +165,13 @@ impl Metrics {
                 "skynet_client_auth_failures_total",
                 "Clients closed for a token that was not accepted or a name that needs one.",
             ),
+            connection_failures: make.add(IntCounterVec::new(
+                Opts::new(
+                    "skynet_connection_failures_total",
+                    "Connections that ended before they had asked for anything whole.",
+                ),
+                &["listener", "reason"],
+            )),
             invalid_utf8: make.counter(
                 "skynet_invalid_utf8_total",
                 "Commands that were not UTF-8 and were taken with U+FFFD for what was wrong.",
@@ -194,12 +229,22 @@ impl Metrics {
         for rejection in Rejection::ALL {
             metrics.rejections.with_label_values(&[rejection.label()]);
         }
+        for (listener, failure) in
+            LISTENERS.into_iter().flat_map(|name| ConnectionFailure::ALL.map(|f| (name, f)))
+        {
+            metrics.connection_failures.with_label_values(&[listener, failure.label()]);
+        }
         metrics
     }
 
     /// Counts a refused handshake.
     pub fn reject(&self, rejection: Rejection) {
         self.rejections.with_label_values(&[rejection.label()]).inc();
+    }
+
+    /// Counts a connection to the listener of that name that failed.
+    pub fn connection_failed(&self, listener: &str, failure: ConnectionFailure) {
+        self.connection_failures.with_label_values(&[listener, failure.label()]).inc();
     }
 
     /// All metrics in Prometheus's text format, `readings` among them.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a client may take to read what is still queued for it.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(7);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the close frame waits for the pong.
 const PONG_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,7 +42,10 @@ enum Gone {
 /// Serves a client until its connection has ended.
 pub(super) async fn serve(mut session: Session) {
     let reason = match session.serve().await {
-        End::Gone(reason) => reason,
+        End::Gone(reason) => {
+            session.flush_now();
+            reason
+        }
         // Rare and long: in a box of its own, so that a session that serves stays small.
         End::PeerClosed(code) => Box::pin(answer(&mut session, code)).await,
         End::Closing(closing) => Box::pin(close(&mut session, closing)).await,
@@ -64,6 +67,10 @@ async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
 
 /// Closes the connection.
 async fn close(session: &mut Session, closing: Closing) -> CloseReason {
+    session.ends(closing.reason);
+    if closing.reason == CloseReason::FrameTooLarge {
+        session.forget_input();
+    }
     let last_words = match closing.reason.farewell() {
         Farewell::Cut => {
             cut(session, closing.reason);

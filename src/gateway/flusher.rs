@@ -22,6 +22,9 @@ pub async fn run(hub: Hub, links: Arc<Links>) {
             &mut jobs,
             |job| job.key,
             |job, link| {
+                if job.cut {
+                    link.cut();
+                }
                 let batch = std::mem::take(&mut job.batch);
                 if !batch.is_empty() {
                     job.outcome = link.send(batch);

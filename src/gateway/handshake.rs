@@ -10,12 +10,11 @@ use super::{Shared, farewell, identity};
 use crate::access::HubTokens;
 use crate::http::Upgrade;
 use crate::hub::{Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted};
-use crate::metrics::Rejection;
+use crate::metrics::{Metrics, Rejection};
 use crate::protocol::CloseReason;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use poem::error::NotFoundError;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use poem::web::RemoteAddr;
 use poem::{Endpoint, Request, Response};
@@ -108,9 +107,10 @@ impl Endpoint for Connect {
 }
 
 /// The answer to a request for anything but `/connect`.
-pub(super) async fn no_such_page(_: NotFoundError) -> Response {
+pub(super) fn no_such_page(metrics: &Metrics) -> Response {
+    metrics.reject(Rejection::NotFound);
     let words = format!("Nothing is here; the hub is at /connect.\n{WHAT_THIS_IS}");
-    answer(StatusCode::NOT_FOUND, words)
+    with(answer(StatusCode::NOT_FOUND, words), header::CONNECTION, "close")
 }
 
 /// Waits for the upgrade, and serves the client from then on.
@@ -131,7 +131,7 @@ async fn serve(
     let key = membership.key();
     let proven = name.as_ref().is_some_and(ClientName::is_proven);
     let name = name.as_ref().map_or("", ClientName::as_str);
-    info!(id = key.id(), %address, name, proven, %user_agent, "client connected");
+    info!(id = key.id(), %address, name, proven, ?user_agent, "client connected");
     if let Some(text) = refused {
         shared.metrics.client_auth_failures.inc();
         membership.hub().close(key, CloseReason::BadToken, text);
@@ -175,6 +175,8 @@ enum Wrong {
     NoUpgrade,
     Version,
     Key,
+    NoHost,
+    Body,
 }
 
 impl Wrong {
@@ -188,6 +190,10 @@ impl Wrong {
             Self::Version => {
                 upgrade_required("Only version 13 of the websocket protocol is spoken here.\n")
             }
+            Self::NoHost => {
+                answer(StatusCode::BAD_REQUEST, "A Host header is needed (RFC 6455, 4.2.1).\n")
+            }
+            Self::Body => answer(StatusCode::BAD_REQUEST, "A websocket handshake has no body.\n"),
             Self::Key => answer(
                 StatusCode::BAD_REQUEST,
                 "Sec-WebSocket-Key must be given once: 16 bytes in base64.\n",
@@ -206,6 +212,14 @@ fn check(request: &Request) -> Result<SecWebsocketKey, Wrong> {
         && has_token(headers, &header::CONNECTION, "upgrade");
     if !upgrade || request.version() < Version::HTTP_11 {
         return Err(Wrong::NoUpgrade);
+    }
+    if !headers.contains_key(header::HOST) {
+        return Err(Wrong::NoHost);
+    }
+    let length = headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return Err(Wrong::Body);
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Wrong::Version);

@@ -5,12 +5,10 @@
 //! compared elsewhere; here is only what the request says.
 
 use crate::access::HubTokens;
+use crate::config::is_client_name;
 use crate::hub::{ClientName, Identity};
 use poem::Request;
 use poem::http::{HeaderName, header};
-
-/// Most characters of a name, of a computer's number, and of its label.
-const MAX_CHARACTERS: usize = 64;
 
 /// Why a client is not who it says it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub(super) fn identify(request: &Request, tokens: &HubTokens) -> Result<Identity
     };
     let printable = |text: Option<String>, what| match text {
         None => Ok(None),
-        Some(text) if is_printable(&text) => Ok(Some(text.into_boxed_str())),
+        Some(text) if is_client_name(&text) => Ok(Some(text.into_boxed_str())),
         Some(_) => Err(Mistaken::Malformed(what)),
     };
     let claimed = printable(given("skynet-name", "name"), "the name (Skynet-Name, or ?name=)")?;
@@ -80,10 +78,4 @@ fn bearer(request: &Request) -> Option<String> {
 fn header_text(request: &Request, name: HeaderName) -> Option<String> {
     let value = request.headers().get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-fn is_printable(text: &str) -> bool {
-    let characters = text.chars().count();
-    (1..=MAX_CHARACTERS).contains(&characters)
-        && text.chars().all(|character| !character.is_control() && character != '\u{fffd}')
 }

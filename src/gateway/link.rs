@@ -196,20 +196,26 @@ impl Links {
     }
 
     /// Takes note of how many bytes of unfinished frames a session keeps. If that is too much for
-    /// all together, returns the client that keeps the most.
-    pub fn note_partial(&self, link: &Link, bytes: usize) -> Option<ClientKey> {
+    /// all together, returns those that keep the most, as many as must go; their bytes count no
+    /// more, since their sessions throw them away.
+    pub fn note_partial(&self, link: &Link, bytes: usize) -> Vec<ClientKey> {
         let before = link.partial.swap(bytes, Ordering::Relaxed);
+        self.partial.fetch_add(bytes, Ordering::Relaxed);
+        self.partial.fetch_sub(before, Ordering::Relaxed);
+        let mut too_much = Vec::new();
         if bytes <= before {
-            self.partial.fetch_sub(before - bytes, Ordering::Relaxed);
-            return None;
+            return too_much;
         }
-        let total = self.partial.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
-        if total <= self.max_partial {
-            return None;
+        while self.partial_bytes() > self.max_partial {
+            let by_slot = self.by_slot();
+            let most = by_slot.iter().flatten();
+            let Some(most) = most.max_by_key(|link| link.partial.load(Ordering::Relaxed)) else {
+                break;
+            };
+            self.partial.fetch_sub(most.partial.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            too_much.push(most.key);
         }
-        let by_slot = self.by_slot();
-        let most = by_slot.iter().flatten().max_by_key(|link| link.partial.load(Ordering::Relaxed));
-        most.map(|link| link.key)
+        too_much
     }
 
     /// Bytes of unfinished frames of all clients together.

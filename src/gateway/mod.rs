@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::protocol::CommandLimits;
 use crate::protocol::event::EVENT_RESERVE_BYTES;
 use link::Links;
+use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use rate::Rate;
 use std::sync::Arc;
@@ -81,10 +82,14 @@ impl Gateway {
             self.hub.clone(),
             self.tokens.clone(),
         ));
+        let metrics = self.shared.metrics.clone();
         Route::new()
             .at("/connect", connect.clone())
             .at("/connect/", connect)
-            .catch_error(handshake::no_such_page)
+            .catch_error(move |_: NotFoundError| {
+                let response = handshake::no_such_page(&metrics);
+                async move { response }
+            })
             .map_to_response()
     }
 

@@ -30,6 +30,10 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads before the other sessions get a turn.
 const READS_PER_TURN: usize = 4;
 
+/// Commands of one read before the other sessions get a turn: whoever floods the hub must not keep
+/// it from the others.
+const COMMANDS_PER_TURN: usize = 64;
+
 /// The payload of a farewell's ping; those of other pings have four bytes.
 pub(super) const GOODBYE: &[u8] = b"goodbye";
 
@@ -44,7 +48,8 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     /// Bytes that are not a whole frame yet, or that wait until commands may be read again.
     carry: Vec<u8>,
-    /// Whether what is kept waits to be looked at: until the client's queue is shorter.
+    /// Whether what is kept waits to be looked at: until the client's queue is shorter, or until
+    /// the next turn.
     paused: bool,
     /// Whether the framing was broken, so that nothing more can be made of what comes.
     broken: bool,
@@ -62,12 +67,24 @@ pub(super) enum End {
     Closing(Closing),
 }
 
+/// What comes after a turn of reading.
+enum Turn {
+    /// Another, when the others have had theirs.
+    Again,
+    /// Nothing, until the socket or the hub has news.
+    Wait,
+    /// The end.
+    End(End),
+}
+
 /// What comes after some input.
 enum Flow {
     /// More input.
     More,
     /// Nothing until the queue is shorter.
     Pause,
+    /// Nothing until the others have had their turn.
+    NextTurn,
     /// The end.
     End(End),
 }
@@ -122,15 +139,25 @@ impl Session {
         if let Some(closing) = self.link.register(cx.waker()) {
             return Poll::Ready(End::Closing(closing));
         }
-        if self.poll_write(cx).is_err() {
-            return Poll::Ready(End::Gone(CloseReason::ConnectionLost));
+        // What a lost connection's client has sent before counts all the same: it is read first.
+        let lost = self.poll_write(cx).is_err();
+        if lost {
+            self.hub().lose(self.key());
         }
-        let end = ready!(self.poll_read(cx));
-        if let End::Closing(closing) = &end {
-            // The client leaves its channels before anything else happens.
-            self.hub().close(self.key(), closing.reason, &closing.text);
+        match self.poll_read(cx) {
+            Turn::End(End::Closing(closing)) => {
+                // The client leaves its channels before anything else happens.
+                self.hub().close(self.key(), closing.reason, &closing.text);
+                Poll::Ready(End::Closing(closing))
+            }
+            Turn::End(end) => Poll::Ready(end),
+            Turn::Again => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Turn::Wait if lost => Poll::Ready(End::Gone(CloseReason::ConnectionLost)),
+            Turn::Wait => Poll::Pending,
         }
-        Poll::Ready(end)
     }
 
     /// Goes on with what the socket did not take, as far as it takes it now. True when nothing is
@@ -154,39 +181,34 @@ impl Session {
         Ok(true)
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.paused {
-            self.paused = !self.hub().may_read(self.key());
-            if self.paused {
-                return Poll::Pending;
-            }
-            let kept = std::mem::take(&mut self.carry);
-            if let Flow::End(end) = self.take_kept(kept) {
-                return Poll::Ready(end);
-            }
-        }
+    /// One turn of reading: what was kept, then what the socket has.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Turn {
         for _ in 0..READS_PER_TURN {
-            if self.paused {
-                return Poll::Pending;
+            if !self.hub().may_read(self.key()) {
+                self.paused = true;
+                return Turn::Wait;
             }
-            if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
-                return Poll::Ready(End::Gone(CloseReason::ConnectionLost));
-            }
-            if let Flow::End(end) = self.read() {
-                return Poll::Ready(end);
+            let flow = if std::mem::take(&mut self.paused) {
+                let kept = std::mem::take(&mut self.carry);
+                self.take_kept(kept)
+            } else {
+                match self.link.stream().poll_read_ready(cx) {
+                    Poll::Pending => return Turn::Wait,
+                    Poll::Ready(Err(_)) => Flow::End(End::Gone(CloseReason::ConnectionLost)),
+                    Poll::Ready(Ok(())) => self.read(),
+                }
+            };
+            match flow {
+                Flow::More => {}
+                Flow::NextTurn => return Turn::Again,
+                Flow::Pause => return Turn::Wait,
+                Flow::End(end) => return Turn::End(end),
             }
         }
-        if !self.paused {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
+        Turn::Again
     }
 
     fn read(&mut self) -> Flow {
-        if !self.hub().may_read(self.key()) {
-            self.paused = true;
-            return Flow::Pause;
-        }
         SCRATCH.with_borrow_mut(|scratch| {
             let got = match self.link.stream().try_read(scratch) {
                 Ok(0) => return Flow::End(End::Gone(self.end_of_stream())),
@@ -196,6 +218,10 @@ impl Session {
             };
             if !self.carry.is_empty() {
                 let mut kept = std::mem::take(&mut self.carry);
+                // By a quarter at a time, so that what is kept takes little more than it holds.
+                if kept.capacity() - kept.len() < got {
+                    kept.reserve_exact(got.max(kept.len() / 4));
+                }
                 kept.extend_from_slice(&scratch[..got]);
                 return self.take_kept(kept);
             }
@@ -204,6 +230,16 @@ impl Session {
             self.note_partial();
             flow
         })
+    }
+
+    /// Writes what is queued as far as the socket takes it now: a client that has ended its stream
+    /// may still read the replies to its last commands.
+    pub(super) fn flush_now(&self) {
+        while let Ok(0) = self.link.left()
+            && let Next::Batch(batch) = self.hub().wrote(self.key(), 0)
+        {
+            self.link.send(batch);
+        }
     }
 
     /// What the end of the stream means: in the game, closing a socket ends the stream without a
@@ -237,21 +273,38 @@ impl Session {
         // A command that makes the hub panic ends this session in order, and no other.
         let flow = catch_unwind(AssertUnwindSafe(|| self.take_frames(input, &mut at)))
             .unwrap_or_else(|_| closing(CloseReason::InternalError));
-        self.paused = matches!(flow, Flow::Pause);
+        self.paused = matches!(flow, Flow::Pause | Flow::NextTurn);
         (flow, at)
     }
 
+    /// Takes note of what is kept of unfinished frames. What is kept of a client that has to wait
+    /// is not counted: it has sent it whole, and a queue as long as that costs more of its budget.
     fn note_partial(&self) {
-        let bytes = self.carry.capacity() + self.decoder.kept_bytes();
-        if let Some(key) = self.shared.links.note_partial(&self.link, bytes) {
+        let carry = if self.paused { 0 } else { self.carry.len() };
+        let bytes = carry + self.decoder.kept_bytes();
+        for key in self.shared.links.note_partial(&self.link, bytes) {
             let text = "unfinished frames of all clients are too many bytes, and most are yours";
             self.hub().close(key, CloseReason::FrameTooLarge, text);
         }
     }
 
+    /// Throws away what is kept of unfinished frames, after which nothing can be made of what
+    /// comes.
+    pub(super) fn forget_input(&mut self) {
+        self.carry = Vec::new();
+        self.decoder = Decoder::new(0);
+        self.broken = true;
+        self.shared.links.note_partial(&self.link, 0);
+    }
+
     fn take_frames(&mut self, input: &mut [u8], at: &mut usize) -> Flow {
         let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(0));
+        let mut taken = 0;
         let flow = loop {
+            if taken == COMMANDS_PER_TURN {
+                break Flow::NextTurn;
+            }
+            taken += 1;
             match decoder.next(input, at) {
                 Ok(None) => break Flow::More,
                 Ok(Some(incoming)) => match self.take(incoming) {
@@ -324,7 +377,7 @@ impl Session {
     /// Reads and throws away what comes while the connection is being closed; tells of a pong and
     /// of the end.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
-        for _ in 0..READS_PER_TURN {
+        loop {
             if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Discarded::Gone);
             }
@@ -339,8 +392,6 @@ impl Session {
                 return Poll::Ready(seen);
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn discard_input(&mut self, got: &[u8]) -> Option<Discarded> {

@@ -1,6 +1,7 @@
 //! The channels: who listens to which, and when an entry may go.
 
 use crate::protocol::ChannelName;
+use indexmap::IndexSet;
 use slab::Slab;
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 pub(super) struct Channel {
     pub name: ChannelName,
     /// Slots of the clients that have the channel open, in no order.
-    pub listeners: Vec<usize>,
+    pub listeners: IndexSet<usize>,
     /// Messages sent to the channel since its entry was made.
     pub messages: u64,
     /// When the last one was sent, or when the entry was made; milliseconds since 1970 UTC.
@@ -114,7 +115,7 @@ impl Channels {
         }
         let channel = self.entries.insert(Channel {
             name: name.clone(),
-            listeners: Vec::new(),
+            listeners: IndexSet::new(),
             messages: 0,
             last_activity_ms: now_ms,
             logged: 0,
@@ -128,15 +129,14 @@ impl Channels {
 
     /// Adds a listener that is not one yet.
     pub fn listen(&mut self, channel: usize, client: usize) {
-        self.entries[channel].listeners.push(client);
+        self.entries[channel].listeners.insert(client);
         self.subscriptions += 1;
     }
 
     /// Removes a listener.
     pub fn unlisten(&mut self, channel: usize, client: usize) {
         let listeners = &mut self.entries[channel].listeners;
-        if let Some(place) = listeners.iter().position(|&listener| listener == client) {
-            listeners.swap_remove(place);
+        if listeners.swap_remove(&client) {
             self.subscriptions -= 1;
             // A channel that thousands have left should not keep room for them.
             if listeners.len() < listeners.capacity() / 4 {
@@ -147,12 +147,12 @@ impl Channels {
     }
 
     /// Takes the listeners out for the time of a delivery; [`Self::put_listeners`] puts them back.
-    pub fn take_listeners(&mut self, channel: usize) -> Vec<usize> {
+    pub fn take_listeners(&mut self, channel: usize) -> IndexSet<usize> {
         std::mem::take(&mut self.entries[channel].listeners)
     }
 
     /// Puts back what [`Self::take_listeners`] took.
-    pub fn put_listeners(&mut self, channel: usize, listeners: Vec<usize>) {
+    pub fn put_listeners(&mut self, channel: usize, listeners: IndexSet<usize>) {
         self.entries[channel].listeners = listeners;
     }
 

@@ -205,6 +205,8 @@ pub(super) struct Client {
     pub closing: Option<Closing>,
     /// Whether its session has been told so.
     pub told: bool,
+    /// Whether its session's writer is to drop what it has left.
+    pub cut: bool,
     pub pings: Pings,
     pub counters: ClientCounters,
 }
@@ -222,6 +224,7 @@ impl Client {
             reading_paused: false,
             closing: None,
             told: false,
+            cut: false,
             pings: Pings { sequence: 0, last: now, unanswered: 0, round_trip: None },
             counters: ClientCounters::default(),
         }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use uuid::Uuid;
 
 /// What an entry is charged beside the bytes of its JSON: its place in the log and the channel's
-/// books, rounded up (`docs/protocol.md` says so to owners who size `message_log.max_bytes`).
+/// books, rounded up. Owners are told so where `message_log.max_bytes` is explained.
 const ENTRY_BYTES: usize = 256;
 
 /// A logged message.

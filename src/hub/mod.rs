@@ -215,6 +215,11 @@ impl Hub {
         self.state().wrote(key, left)
     }
 
+    /// A session reports that its connection is lost: nothing more can be written.
+    pub fn lose(&self, key: ClientKey) {
+        self.state().lose(key);
+    }
+
     /// A session reports frames it dropped from a batch it had taken.
     pub fn dropped(&self, key: ClientKey, reason: CloseReason, frames: usize) {
         self.state().dropped(key, reason, frames);

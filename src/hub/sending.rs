@@ -23,6 +23,8 @@ pub struct Job {
     pub batch: Batch,
     /// Set when the hub has decided to close the connection: the session is to be told.
     pub close: Option<Closing>,
+    /// Whether what is left of an earlier batch is to be dropped, but for a frame begun.
+    pub cut: bool,
     /// What became of the batch; set by the flusher.
     pub outcome: Written,
     /// Set when the job is settled: the client's session may read commands again.
@@ -87,15 +89,40 @@ impl State {
         }
     }
 
-    /// Closes the longest queues until all together keep to their budget.
+    /// Closes the longest queues until all together keep to their budget. The queue of a client
+    /// that is being closed already is cut, so that nobody else is closed in its stead.
     pub(super) fn keep_total(&mut self) {
         while self.queued > self.limits.total_queue_bytes {
-            let open = self.clients.iter().filter(|(_, client)| client.closing.is_none());
-            let longest = open.max_by_key(|(_, client)| client.outbox.queued());
-            let Some((slot, _)) = longest else { break };
-            let text = "too slow: the queues of all clients are full and this one is the longest";
-            self.close_slot(slot, CloseReason::TooSlow, text);
+            let longest = self.clients.iter().max_by_key(|(_, client)| client.outbox.queued());
+            let Some((slot, client)) = longest.filter(|(_, client)| client.outbox.queued() > 0)
+            else {
+                break;
+            };
+            let Some(reason) = client.closing.as_ref().map(|closing| closing.reason) else {
+                let text =
+                    "too slow: the queues of all clients are full and this one is the longest";
+                self.close_slot(slot, CloseReason::TooSlow, text);
+                continue;
+            };
+            self.cut_queue(slot, reason);
+            self.clients[slot].cut = true;
+            self.listed.push_back(slot);
         }
+    }
+
+    /// Drops the queue of a client whose connection is lost; its session ends when it has read what
+    /// the client sent before.
+    pub fn lose(&mut self, key: ClientKey) {
+        if self.client(key).is_some() {
+            self.cut_queue(key.slot, CloseReason::ConnectionLost);
+        }
+    }
+
+    /// Drops a client's queue; what its writer has taken counts no more.
+    pub(super) fn cut_queue(&mut self, slot: usize, reason: CloseReason) {
+        self.drop_queue(slot, reason);
+        let outbox = &mut self.clients[slot].outbox;
+        self.queued -= std::mem::take(&mut outbox.in_flight);
     }
 
     /// Takes at most `most` jobs.
@@ -107,16 +134,17 @@ impl State {
             let Some(client) = self.clients.get_mut(slot) else { continue };
             let close = client.closing.as_ref().filter(|_| !client.told).cloned();
             client.told |= close.is_some();
+            let cut = std::mem::take(&mut client.cut);
             let mut batch = Batch::default();
             if client.outbox.writer == Writer::Listed {
                 batch = std::mem::take(&mut client.outbox.queue);
                 client.outbox.in_flight = batch.bytes();
                 client.outbox.writer = Writer::Flusher;
-            } else if close.is_none() {
+            } else if close.is_none() && !cut {
                 continue;
             }
             let key = ClientKey::new(slot, client.id);
-            jobs.push(Job { key, batch, close, outcome: Written::All, resume: false });
+            jobs.push(Job { key, batch, close, cut, outcome: Written::All, resume: false });
         }
     }
 
@@ -135,9 +163,12 @@ impl State {
                     self.listed.push_back(job.key.slot);
                     Writer::Listed
                 }
-                // Of a lost connection nothing more is written; its session ends.
                 Written::Left(_) | Written::Lost => Writer::Session,
             };
+            if job.outcome == Written::Lost {
+                self.lose(job.key);
+            }
+            let client = &mut self.clients[job.key.slot];
             let short = client.outbox.queued() < self.limits.max_queue_bytes / 2;
             job.resume = client.closing.is_some() || (client.reading_paused && short);
         }
@@ -149,7 +180,11 @@ impl State {
         if self.client(key).is_none_or(|c| c.outbox.writer == Writer::Flusher) {
             return Next::Wait;
         }
-        self.note_written(key, left);
+        if self.note_written(key, left) > 0 {
+            // A full socket that takes more is read at the other end: the client lives, though its
+            // pong may stand behind commands that wait.
+            self.clients[key.slot].pings.unanswered = 0;
+        }
         let outbox = &mut self.clients[key.slot].outbox;
         if left > 0 {
             return Next::Wait;
@@ -164,7 +199,7 @@ impl State {
         Next::Batch(batch)
     }
 
-    fn note_written(&mut self, key: ClientKey, left: usize) {
+    fn note_written(&mut self, key: ClientKey, left: usize) -> usize {
         let client = &mut self.clients[key.slot];
         // Where the queue was cut nothing counts as in flight any more.
         let written = client.outbox.in_flight.saturating_sub(left);
@@ -172,6 +207,7 @@ impl State {
         client.counters.bytes_out += written as u64;
         self.totals.bytes_out += written as u64;
         self.queued -= written;
+        written
     }
 
     pub(super) fn drop_queue(&mut self, slot: usize, reason: CloseReason) {

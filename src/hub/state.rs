@@ -310,9 +310,7 @@ impl State {
         let key = ClientKey::new(slot, client.id);
         self.unsubscribe_all(key);
         if reason.farewell() == Farewell::Cut {
-            self.drop_queue(slot, reason);
-            let outbox = &mut self.clients[slot].outbox;
-            self.queued -= std::mem::take(&mut outbox.in_flight);
+            self.cut_queue(slot, reason);
         }
         self.listed.push_back(slot);
     }

@@ -65,8 +65,11 @@ impl ChannelName {
 /// As the original names a channel in its errors: a string without its quotes.
 impl fmt::Display for ChannelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        f.write_str(text.unwrap_or(&self.0))
+        // A lone surrogate cannot be shown but in its spelling.
+        match serde_json::from_str::<String>(&self.0) {
+            Ok(text) => f.write_str(&text),
+            Err(_) => f.write_str(&self.0),
+        }
     }
 }
 
@@ -79,7 +82,7 @@ impl fmt::Debug for ChannelName {
 /// What a JSON value is, by its first byte, in words for an error.
 pub(super) fn kind_of(first: Option<u8>) -> &'static str {
     match first {
-        None => "nothing",
+        None => "missing",
         Some(b'"') => "a string",
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -117,6 +120,14 @@ mod tests {
         assert_eq!(name(r#""""#), r#""""#);
         assert!(ChannelName::from_json(r#""\u002a""#, 255).unwrap().is_wildcard());
         assert_eq!(ChannelName::from_text("a\"\u{0}é").as_json(), name(r#""a\"\u0000é""#));
+    }
+
+    #[test]
+    fn an_error_shows_the_name_itself() {
+        let shown = |value| ChannelName::from_json(value, 255).unwrap().to_string();
+        assert_eq!(shown(r#""a\n\"x""#), "a\n\"x");
+        assert_eq!(shown("5.0"), "5");
+        assert_eq!(shown(r#""\ud800""#), r#""\ud800""#);
     }
 
     #[test]

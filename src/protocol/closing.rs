@@ -123,12 +123,12 @@ impl CloseReason {
             Self::ServerStopping | Self::Kicked | Self::Banned | Self::BadToken => {
                 Farewell::QueueThenPing
             }
-            Self::ProtocolError | Self::FrameTooLarge | Self::InternalError | Self::RateLimited => {
-                Farewell::Queue
-            }
-            Self::TooSlow | Self::PingTimeout | Self::ClientClosed | Self::ConnectionLost => {
-                Farewell::Cut
-            }
+            Self::ProtocolError
+            | Self::FrameTooLarge
+            | Self::InternalError
+            | Self::RateLimited
+            | Self::ClientClosed => Farewell::Queue,
+            Self::TooSlow | Self::PingTimeout | Self::ConnectionLost => Farewell::Cut,
         }
     }
 }

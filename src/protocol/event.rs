@@ -92,6 +92,11 @@ impl Draft {
         push_tail(stamp, &mut result);
         bytes.extend_from_slice(sender_for.as_deref().unwrap_or_default());
         push_tail(stamp, &mut bytes);
+        // The log keeps this buffer: what the sender's spelling took beyond the event must not
+        // stay with it.
+        if bytes.capacity() > bytes.len() + bytes.len() / 8 + 64 {
+            bytes.shrink_to_fit();
+        }
         (Event { stamp, frame: Frame::text(bytes) }, Frame::text(result))
     }
 }

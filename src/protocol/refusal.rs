@@ -141,7 +141,7 @@ impl fmt::Display for RefusalReason {
             }
             Self::ChannelType { found } => write!(
                 f,
-                "Error: Invalid type for channel! It is a string or a number, not {found}"
+                "Error: Invalid type for channel! It must be a string or a number; it is {found}"
             ),
             Self::ChannelNotFinite => f.write_str(
                 "Error: Invalid type for channel! A number must be finite (an IEEE double)",
@@ -151,7 +151,10 @@ impl fmt::Display for RefusalReason {
                 "Error: The name of the channel has {bytes} bytes; at most {limit} are allowed"
             ),
             Self::TooManyChannels { limit } => {
-                write!(f, "Error: {limit} channels are open, the most a client may have; close one")
+                write!(
+                    f,
+                    "Error: Too many channels: a client may have {limit} open; close one first"
+                )
             }
             Self::NotOpen(channel) => write!(f, "Error: Channel {channel} not open."),
             Self::MessageSize { bytes, limit } => write!(
