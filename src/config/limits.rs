@@ -14,6 +14,9 @@ use super::{
     units::{self, show_bytes, show_duration},
 };
 
+/// Largest frame that a computer in the game accepts; one byte more ends its connection.
+pub(super) const COMPUTER_FRAME_BYTES: usize = 128 * 1024;
+
 /// What clients may use. Nothing is unlimited, and zero is never allowed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -112,6 +112,13 @@ impl Config {
                 self.hub.listen
             ));
         }
+        if self.limits.max_message_bytes > limits::COMPUTER_FRAME_BYTES {
+            warnings.push(format!(
+                "limits.max_message_bytes is more than the {} bytes that a computer in the game \
+                 accepts: a larger frame ends its connection",
+                limits::COMPUTER_FRAME_BYTES
+            ));
+        }
         let admin = [
             ("the owner's token (admin.token or its file)".to_owned(), self.admin.admin_token()),
             (
