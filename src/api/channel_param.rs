@@ -23,7 +23,8 @@ impl ChannelParam {
     pub fn parse(text: &str) -> Result<Self, RefusalReason> {
         let is_json = serde_json::from_str::<&RawValue>(text)
             .is_ok_and(|value| value.get().len() == text.len());
-        let literal = text.starts_with(['"', '-']) || text.starts_with(|c: char| c.is_ascii_digit());
+        let literal =
+            text.starts_with(['"', '-']) || text.starts_with(|c: char| c.is_ascii_digit());
         if is_json && literal {
             return ChannelName::from_json(text, MAX_PARAMETER).map(Self);
         }
@@ -91,7 +92,8 @@ mod tests {
         assert_eq!(read(r#""\u0063hat""#), "\"chat\"");
         assert_eq!(read(r#""""#), r#""""#);
         assert_eq!(read(r#""\ud800""#), r#""\ud800""#);
-        for text in ["chat", "05", "+5", " 5", "5 ", "0x5", "true", "null", "[1]", "*", "a/b", "-"] {
+        for text in ["chat", "05", "+5", " 5", "5 ", "0x5", "true", "null", "[1]", "*", "a/b", "-"]
+        {
             assert_eq!(read(text), format!("\"{text}\""), "{text}");
         }
         assert_eq!(read("\"open"), r#""\"open""#);

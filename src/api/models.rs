@@ -175,11 +175,7 @@ impl Client {
             code: departed.reason.code(),
             text: departed.text,
         };
-        Self {
-            state: ClientState::Closed,
-            closed: Some(closed),
-            ..Self::open(departed.client)
-        }
+        Self { state: ClientState::Closed, closed: Some(closed), ..Self::open(departed.client) }
     }
 }
 

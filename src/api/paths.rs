@@ -36,7 +36,8 @@ impl Paths {
         let matching = self.0.iter().filter(|known| known.matches(path));
         let path = matching.min_by_key(|known| known.parameters().count());
         let methods = path.map(|path| path.methods.iter().map(String::as_str).collect::<Vec<_>>());
-        methods.unwrap_or_default().join(", ")
+        // The pages are not in the documentation.
+        methods.map_or_else(|| "GET, HEAD".to_owned(), |methods| methods.join(", "))
     }
 
     /// The name of a path's parameter, which the framework calls `param0` and so on.
