@@ -3,6 +3,7 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
+use crate::access::HubTokens;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::http::{self, Service};
@@ -98,7 +99,12 @@ impl App {
         });
         let metrics = Arc::new(Metrics::new());
         Ok(Self {
-            gateway: Gateway::new(hub.clone(), limits, metrics.clone()),
+            gateway: Gateway::new(
+                hub.clone(),
+                limits,
+                HubTokens::new(&config.hub.tokens),
+                metrics.clone(),
+            ),
             hub,
             metrics,
             head_timeout: limits.handshake_timeout,
