@@ -94,6 +94,11 @@ impl Gateway {
         tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
     }
 
+    /// What bounds a command, whoever sends it.
+    pub fn command_limits(&self) -> CommandLimits {
+        self.shared.limits.command
+    }
+
     /// Bytes of unfinished frames of all clients together.
     pub fn partial_bytes(&self) -> usize {
         self.shared.links.partial_bytes()
