@@ -3,14 +3,17 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
-use crate::access::HubTokens;
-use crate::config::Config;
+use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures, HubTokens};
+use crate::api::{self, Access, Api, Placement};
+use crate::config::{Config, Effective, Loaded};
 use crate::gateway::Gateway;
 use crate::http::{self, Limits, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::Metrics;
 use crate::ops;
 use crate::protocol::CloseReason;
+use poem::endpoint::BoxEndpoint;
+use poem::{EndpointExt, Response};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -37,24 +40,41 @@ pub struct App {
     hub: Hub,
     gateway: Gateway,
     metrics: Arc<Metrics>,
+    effective: Effective,
     head_timeout: Duration,
+    max_body_bytes: usize,
+    /// Who may use the owner's API; without a token it stays off.
+    access: Option<Access>,
+    /// Kept, because tokens count as gone when nobody could change them any more.
+    _tokens: Option<watch::Sender<AdminTokens>>,
     hub_listener: TcpListener,
-    admin_listener: TcpListener,
     hub_address: SocketAddr,
-    admin_address: SocketAddr,
+    /// The owner's own listener, unless it is the hub's.
+    admin: Option<(TcpListener, SocketAddr)>,
 }
 
 /// Why the program cannot start.
 #[derive(Debug)]
-pub struct StartError {
-    setting: &'static str,
-    address: SocketAddr,
-    error: io::Error,
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen {
+        /// The setting that asks for it.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file of bans cannot be read: to start without it would let the banned in.
+    Bans(BansFileError),
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { setting, address, error } = self;
+        let (setting, address, error) = match self {
+            Self::Listen { setting, address, error } => (setting, address, error),
+            Self::Bans(error) => return write!(f, "{error}"),
+        };
         match error.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,
@@ -81,44 +101,36 @@ impl std::error::Error for StartError {}
 
 impl App {
     /// Builds the program and binds its listeners; port 0 takes a free port. To be called within
-    /// a tokio runtime.
+    /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
-        let bind = |setting, address| {
-            let failed = |error| StartError { setting, address, error };
-            let listener = http::bind(address).map_err(failed)?;
-            let bound = listener.local_addr().map_err(failed)?;
-            Ok((listener, bound))
-        };
+    /// An address cannot be bound, or the file of bans cannot be read.
+    pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
+        let Loaded { config, effective } = loaded.into();
         let (hub_listener, hub_address) = bind("hub.listen", config.hub.listen)?;
-        let (admin_listener, admin_address) = bind("admin.listen", config.admin.listen)?;
-        let limits = &config.limits;
-        let hub = Hub::new(HubLimits {
-            max_clients: limits.max_clients,
-            max_channels_per_client: limits.max_channels_per_client,
-            max_message_bytes: limits.max_message_bytes,
-            max_queue_bytes: limits.max_queue_bytes,
-            total_queue_bytes: limits.total_queue_bytes,
-            max_log_messages: config.message_log.max_messages,
-            max_log_bytes: config.message_log.max_bytes,
-        });
+        let admin = match config.shares_listener() {
+            true => None,
+            false => Some(bind("admin.listen", config.admin.listen)?),
+        };
+        let hub = Hub::new(hub_limits(&config));
+        if let Some(path) = &config.admin.bans_file {
+            hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
+        }
         let metrics = Arc::new(Metrics::new());
+        let tokens = HubTokens::new(&config.hub.tokens);
+        let (access, tokens_kept) = access(&config).unzip();
         Ok(Self {
-            gateway: Gateway::new(
-                hub.clone(),
-                limits,
-                HubTokens::new(&config.hub.tokens),
-                metrics.clone(),
-            ),
+            gateway: Gateway::new(hub.clone(), &config.limits, tokens, metrics.clone()),
             hub,
             metrics,
-            head_timeout: limits.handshake_timeout,
+            effective,
+            head_timeout: config.limits.handshake_timeout,
+            max_body_bytes: config.limits.max_frame_bytes,
+            access,
+            _tokens: tokens_kept,
             hub_listener,
-            admin_listener,
             hub_address,
-            admin_address,
+            admin,
         })
     }
 
@@ -127,9 +139,9 @@ impl App {
         self.hub_address
     }
 
-    /// The address of the owner's listener.
+    /// The address of the owner's listener, which may be the hub's.
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin_address
+        self.admin.as_ref().map_or(self.hub_address, |(_, address)| *address)
     }
 
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
@@ -137,23 +149,27 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         info!(listener = "hub", address = %self.hub_address, "listening");
-        info!(listener = "admin", address = %self.admin_address, "listening");
+        info!(listener = "admin", address = %self.admin_address(), "listening");
         info!("{}", who_can_reach(self.hub_address));
 
         // Dropped at the end, which ends whatever still runs.
         let mut tasks = JoinSet::new();
         let (stop_hub, hub_stops) = watch::channel(false);
         let (_stop_admin, admin_stops) = watch::channel(false);
-        let limits = |listener, max_connections| Limits {
-            listener,
-            head_timeout: self.head_timeout,
-            max_connections,
+        let (hub_pages, admin_pages) = self.pages(&hub_stops);
+        let service = |endpoint, listener, max_connections| {
+            let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
+            Service::new(endpoint, limits, self.metrics.clone())
         };
-        let ops = ops::routes(self.hub.clone(), self.gateway.clone(), self.metrics.clone());
-        let admin = Service::new(ops, limits("admin", ADMIN_CONNECTIONS), self.metrics.clone());
-        tasks.spawn(admin.serve(self.admin_listener, admin_stops));
-        let connect = self.gateway.routes();
-        let hub = Service::new(connect, limits("hub", HANDSHAKES), self.metrics.clone());
+        let mut max_connections = HANDSHAKES;
+        match self.admin {
+            Some((listener, _)) => {
+                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS);
+                tasks.spawn(admin.serve(listener, admin_stops));
+            }
+            None => max_connections += ADMIN_CONNECTIONS,
+        }
+        let hub = service(hub_pages, "hub", max_connections);
         tasks.spawn(hub.serve(self.hub_listener, hub_stops));
         tasks.spawn(self.gateway.run());
 
@@ -169,6 +185,82 @@ impl App {
             warn!(clients = left, "stopping without waiting any longer for the last clients");
         }
         info!("stopped");
+    }
+
+    /// What each listener serves. Where they are one, the hub's serves both, and what holds no
+    /// content but would tell players of the owner's business asks for the token.
+    fn pages(&self, stopping: &watch::Receiver<bool>) -> (Pages, Pages) {
+        let shared = self.admin.is_none();
+        let api = self.access.as_ref().map(|access| {
+            api::routes(Api {
+                hub: self.hub.clone(),
+                access: access.clone(),
+                effective: self.effective.clone(),
+                command_limits: self.gateway.command_limits(),
+                max_body_bytes: self.max_body_bytes,
+                stopping: stopping.clone(),
+                placement: if shared { Placement::WithTheHub } else { Placement::Own },
+            })
+        });
+        let metrics = ops::metrics(self.hub.clone(), self.gateway.clone(), self.metrics.clone());
+        let hub = ops::health(self.gateway.routes(), &self.hub);
+        if !shared {
+            let admin = ops::health(poem::Route::new(), &self.hub).at("/metrics", metrics);
+            let admin = match api {
+                Some(api) => admin.nest_no_strip("/", api),
+                None => admin,
+            };
+            return (self.gateway.or_sentence(hub).boxed(), admin.map_to_response().boxed());
+        }
+        let hub = match (api, &self.access) {
+            (Some(api), Some(access)) => hub
+                .at("/", self.gateway.sentence())
+                .at("/metrics", api::behind_token(access, metrics))
+                .nest_no_strip("/", api),
+            _ => hub,
+        };
+        (self.gateway.or_sentence(hub).boxed(), poem::Route::new().map_to_response().boxed())
+    }
+}
+
+type Pages = BoxEndpoint<'static, Response>;
+
+fn bind(
+    setting: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { setting, address, error };
+    let listener = http::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn hub_limits(config: &Config) -> HubLimits {
+    let limits = &config.limits;
+    HubLimits {
+        max_clients: limits.max_clients,
+        max_channels_per_client: limits.max_channels_per_client,
+        max_message_bytes: limits.max_message_bytes,
+        max_queue_bytes: limits.max_queue_bytes,
+        total_queue_bytes: limits.total_queue_bytes,
+        max_log_messages: config.message_log.max_messages,
+        max_log_bytes: config.message_log.max_bytes,
+    }
+}
+
+/// Who may use the owner's API; nobody, if there is no token and none can be kept.
+fn access(config: &Config) -> Option<(Access, watch::Sender<AdminTokens>)> {
+    match AdminToken::find(&config.admin) {
+        Ok(token) => {
+            info!("{}", token.place);
+            let tokens = AdminTokens::new(&token.secret, config.admin.read_token());
+            let (keep, tokens) = watch::channel(tokens);
+            Some((Access::new(&config.admin, tokens, Failures::new()), keep))
+        }
+        Err(error) => {
+            warn!("the admin API stays off: {error}");
+            None
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`gateway`]: websocket sessions, from the handshake to the end of the connection.
 //! - [`metrics`]: what Prometheus is told.
 //! - [`ops`]: health, readiness and the metrics' endpoint.
+//! - [`api`]: the owner's API.
 //! - [`http`]: the accept loop under every listener.
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
@@ -20,6 +21,7 @@
 //! `access` knows `config`; `metrics` reads the hub's figures; `gateway` and `ops` know those; `app` knows all.
 
 pub mod access;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Command::DefaultConfig => print(DEFAULT_FILE),
         Command::CheckConfig => configured(cli, |loaded| print(loaded.effective)),
         Command::Token => configured(cli, |loaded| token(&loaded.config)),
-        Command::Serve => configured(cli, |loaded| match serve(loaded.config) {
+        Command::Serve => configured(cli, |loaded| match serve(loaded) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(UNAVAILABLE, error),
         }),
@@ -72,7 +72,8 @@ fn token(config: &Config) -> ExitCode {
 }
 
 /// Runs the hub until a signal ends it.
-fn serve(mut config: Config) -> Result<(), String> {
+fn serve(mut loaded: Loaded) -> Result<(), String> {
+    let config = &mut loaded.config;
     // Dropped last, so that the last lines are written.
     let _log = telemetry::start(&config.telemetry)?;
     for warning in config.warnings() {
@@ -101,7 +102,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         .block_on(async {
             let stop = shutdown::requested()
                 .map_err(|error| format!("signals cannot be listened for: {error}"))?;
-            let app = App::build(config).await.map_err(|error| error.to_string())?;
+            let app = App::build(loaded).await.map_err(|error| error.to_string())?;
             app.run(stop).await;
             Ok(())
         })

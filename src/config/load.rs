@@ -52,6 +52,14 @@ pub struct Loaded {
     pub effective: Effective,
 }
 
+/// A configuration made in code: nobody can say where its values came from.
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Self {
+        let effective = Effective::new(&config, &Settings::new(), |_| None);
+        Self { config, effective }
+    }
+}
+
 /// Loads and validates the configuration. Reads the file, and the files of tokens that are set.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::protocol::CommandLimits;
 use crate::protocol::event::EVENT_RESERVE_BYTES;
 use link::Links;
+use poem::endpoint::make_sync;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use rate::Rate;
@@ -75,28 +76,41 @@ impl Gateway {
         }
     }
 
-    /// The routes of the hub's listener: `/connect`, `/connect/`, and a sentence for the rest.
-    pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
+    /// The routes of clients: `/connect` and `/connect/`.
+    pub fn routes(&self) -> Route {
         let connect = Arc::new(handshake::Connect::new(
             self.shared.clone(),
             self.hub.clone(),
             self.tokens.clone(),
         ));
+        Route::new().at("/connect", connect.clone()).at("/connect/", connect)
+    }
+
+    /// `route`, and a sentence for whoever asks for anything else.
+    pub fn or_sentence(&self, route: Route) -> impl Endpoint<Output = Response> + 'static {
         let metrics = self.shared.metrics.clone();
-        Route::new()
-            .at("/connect", connect.clone())
-            .at("/connect/", connect)
-            .catch_error(move |_: NotFoundError| {
-                let response = handshake::no_such_page(&metrics);
-                async move { response }
-            })
-            .map_to_response()
+        let no_such_page = move |_: NotFoundError| {
+            let response = handshake::no_such_page(&metrics);
+            async move { response }
+        };
+        route.catch_error(no_such_page).map_to_response()
+    }
+
+    /// The sentence that says what this is and where, with 404.
+    pub fn sentence(&self) -> impl Endpoint<Output = Response> + 'static {
+        let metrics = self.shared.metrics.clone();
+        make_sync(move |_| handshake::no_such_page(&metrics))
     }
 
     /// Writes to all clients and pings them, for ever.
     pub async fn run(self) {
         let keepalive = keepalive(self.hub.clone(), self.ping_interval);
         tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
+    }
+
+    /// What bounds a command, whoever sends it.
+    pub fn command_limits(&self) -> CommandLimits {
+        self.shared.limits.command
     }
 
     /// Bytes of unfinished frames of all clients together.
