@@ -18,7 +18,8 @@
 //! - [`cli`]: the command line.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
-//! `access` knows `config`; `metrics` reads the hub's figures; `gateway` and `ops` know those; `app` knows all.
+//! `access` knows `config`; `metrics` reads the hub's figures; `gateway`, `ops` and `api` know those
+//! and not each other; `app` knows all.
 
 pub mod access;
 pub mod api;
