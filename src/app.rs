@@ -9,9 +9,10 @@ use crate::config::{Config, Effective, Loaded};
 use crate::gateway::Gateway;
 use crate::http::{self, Limits, Service};
 use crate::hub::{Hub, HubLimits};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Readings};
 use crate::ops;
 use crate::protocol::CloseReason;
+use crate::telemetry;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, Response};
 use std::fmt;
@@ -202,7 +203,12 @@ impl App {
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
         });
-        let metrics = ops::metrics(self.hub.clone(), self.gateway.clone(), self.metrics.clone());
+        let (hub, gateway) = (self.hub.clone(), self.gateway.clone());
+        let metrics = ops::metrics(self.metrics.clone(), move || Readings {
+            hub: hub.stats(),
+            partial_bytes: gateway.partial_bytes(),
+            log_lines_dropped: telemetry::dropped_lines(),
+        });
         let hub = ops::health(self.gateway.routes(), &self.hub);
         if !shared {
             let admin = ops::health(poem::Route::new(), &self.hub).at("/metrics", metrics);

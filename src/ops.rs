@@ -2,10 +2,8 @@
 //!
 //! Holds no content of messages, and so asks for no token.
 
-use crate::gateway::Gateway;
 use crate::hub::Hub;
 use crate::metrics::{Metrics, Readings};
-use crate::telemetry;
 use poem::endpoint::make_sync;
 use poem::http::StatusCode;
 use poem::{Response, Route, RouteMethod, get};
@@ -19,9 +17,15 @@ pub fn health(route: Route, hub: &Hub) -> Route {
         .at("/readyz", get(make_sync(move |_| readiness(&hub))))
 }
 
-/// The metrics, in Prometheus's text format.
-pub fn metrics(hub: Hub, gateway: Gateway, metrics: Arc<Metrics>) -> RouteMethod {
-    get(make_sync(move |_| exposition(&metrics, &hub, &gateway)))
+/// The metrics, in Prometheus's text format; `readings` reads what is kept elsewhere.
+pub fn metrics(
+    metrics: Arc<Metrics>,
+    readings: impl Fn() -> Readings + Send + Sync + 'static,
+) -> RouteMethod {
+    get(make_sync(move |_| {
+        let text = metrics.render(&readings());
+        Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+    }))
 }
 
 fn readiness(hub: &Hub) -> Response {
@@ -29,13 +33,4 @@ fn readiness(hub: &Hub) -> Response {
         return Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body("stopping\n");
     }
     Response::builder().body("ready\n")
-}
-
-fn exposition(metrics: &Metrics, hub: &Hub, gateway: &Gateway) -> Response {
-    let text = metrics.render(&Readings {
-        hub: hub.stats(),
-        partial_bytes: gateway.partial_bytes(),
-        log_lines_dropped: telemetry::dropped_lines(),
-    });
-    Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
