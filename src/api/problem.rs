@@ -96,7 +96,7 @@ pub struct Problem {
 
 /// The header that goes with some statuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Headers(Option<(header::HeaderName, HeaderValue)>);
+struct Headers(Option<Box<(header::HeaderName, HeaderValue)>>);
 
 impl Problem {
     /// A problem in one sentence.
@@ -111,10 +111,10 @@ impl Problem {
             headers: Headers(match status {
                 StatusCode::UNAUTHORIZED => {
                     let value = HeaderValue::from_static("Bearer realm=\"skynet\"");
-                    Some((header::WWW_AUTHENTICATE, value))
+                    Some(Box::new((header::WWW_AUTHENTICATE, value)))
                 }
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+                    Some(Box::new((header::RETRY_AFTER, HeaderValue::from_static("1"))))
                 }
                 _ => None,
             }),
@@ -175,8 +175,8 @@ impl Problem {
             let detail = format!("this path allows {allowed}");
             let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed);
             let mut problem = Self::new(status, code, detail);
-            problem.headers.0 =
-                HeaderValue::try_from(allowed).ok().map(|allowed| (header::ALLOW, allowed));
+            let allow = HeaderValue::try_from(allowed).ok();
+            problem.headers.0 = allow.map(|allowed| Box::new((header::ALLOW, allowed)));
             return problem;
         }
         if error.is::<ContentTypeError>() {
@@ -237,7 +237,7 @@ impl IntoResponse for Problem {
             .content_type(CONTENT_TYPE)
             // Texts and numbers alone: this cannot fail.
             .body(serde_json::to_vec(&self).unwrap_or_default());
-        if let Some((name, value)) = self.headers.0 {
+        if let Some((name, value)) = self.headers.0.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response

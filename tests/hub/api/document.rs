@@ -61,7 +61,7 @@ fn every_operation_is_there_once_and_documented() {
     // A path written twice would lose an operation when it is read.
     assert_eq!(text.matches("\"operationId\"").count(), expected.len());
     for (name, operation) in operations(&document) {
-        for key in ["operationId", "summary", "tags", "security"] {
+        for key in ["operationId", "summary", "description", "tags", "security"] {
             assert!(!operation[key].is_null(), "{name} has no {key}");
         }
         let responses = operation["responses"].as_object().unwrap();
