@@ -125,6 +125,8 @@ impl Bans {
     }
 
     /// End a ban
+    ///
+    /// Whom it kept out may come in again.
     #[oai(path = "/bans/:id", method = "delete", operation_id = "deleteBan")]
     async fn delete(
         &self,

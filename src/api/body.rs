@@ -55,7 +55,7 @@ impl Fields {
     pub fn channel(&mut self, field: &str) -> Result<Option<ChannelName>, Problem> {
         let Some(value) = self.take(field) else { return Ok(None) };
         let name = ChannelName::from_json(value.get(), super::types::MAX_PARAMETER);
-        name.map(Some).map_err(|reason| Problem::field(field, reason.to_string()))
+        name.map(Some).map_err(|reason| Problem::field(field, super::problem::words(&reason)))
     }
 
     /// A text that `parse` reads; `allowed` says what it may be.

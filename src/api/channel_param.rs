@@ -64,7 +64,7 @@ impl Type for ChannelParam {
 
 impl ParseFromParameter for ChannelParam {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
-        Self::parse(value).map_err(ParseError::custom)
+        Self::parse(value).map_err(|reason| ParseError::custom(super::problem::words(&reason)))
     }
 }
 

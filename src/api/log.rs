@@ -177,6 +177,7 @@ impl Log {
     /// `dropped`. A comment, or an empty line, every 15 seconds shows that the connection lives.
     /// At most 64 streams are served at a time.
     #[oai(path = "/log/stream", method = "get", operation_id = "streamLog")]
+    #[allow(clippy::too_many_arguments)] // One for each parameter of the query.
     async fn stream(
         &self,
         reader: Reader,
