@@ -78,25 +78,37 @@ async fn a_client_that_never_reads_is_closed_and_nobody_else_notices() {
 
 #[tokio::test]
 async fn a_slow_client_gets_a_beginning_of_what_it_was_due_then_4000() {
-    with_app(queues(MIB, 256 * MIB), async |app| {
-        let mut sleeper = Raw::narrow(app.hub()).await;
-        sleeper.open("\"x\"").await;
-        let mut publisher = app.client().await;
-        let published = publish_until_somebody_goes(app, &mut publisher, "\"x\"").await;
-        // It wakes up at once: whole frames in order, then the close.
-        let mut due = 0;
-        let (code, reason) = sleeper
-            .closed_after(|text| {
-                assert_eq!(number(&text), due, "nothing is left out before the end");
-                due += 1;
-            })
-            .await;
-        assert_eq!(code, Some(4000), "{reason}");
-        assert!(!reason.is_empty(), "the close says why");
-        assert!(due < published, "{due} of {published} were sent, the rest was dropped");
-        app.disconnects("too_slow", 1).await;
-    })
-    .await;
+    // The hub resets the connection two seconds after its decision; on a busy machine the client
+    // may wake up too late for the close frame, and tries again.
+    let mut in_time = false;
+    for _ in 0..5 {
+        with_app(queues(MIB, 256 * MIB), async |app| {
+            let mut sleeper = Raw::narrow(app.hub()).await;
+            sleeper.open("\"x\"").await;
+            let mut publisher = app.client().await;
+            let published = publish_until_somebody_goes(app, &mut publisher, "\"x\"").await;
+            // It wakes up at once: whole frames in order, then the close.
+            let mut due = 0;
+            let closed = sleeper
+                .closed_or_reset_after(|text| {
+                    assert_eq!(number(&text), due, "nothing is left out before the end");
+                    due += 1;
+                })
+                .await;
+            assert!(due < published, "{due} of {published} were sent, the rest was dropped");
+            if let Some((code, reason)) = closed {
+                assert_eq!(code, Some(4000), "{reason}");
+                assert!(!reason.is_empty(), "the close says why");
+                in_time = true;
+            }
+            app.disconnects("too_slow", 1).await;
+        })
+        .await;
+        if in_time {
+            return;
+        }
+    }
+    panic!("no close frame in five tries");
 }
 
 #[tokio::test]

@@ -338,11 +338,19 @@ impl Raw {
 
     /// Reads a close frame, past pings and whatever `skipped` takes, and answers it; the
     /// connection must then end without a further frame.
-    pub async fn closed_after(&mut self, mut skipped: impl FnMut(String)) -> (Option<u16>, String) {
+    pub async fn closed_after(&mut self, skipped: impl FnMut(String)) -> (Option<u16>, String) {
+        let closed = self.closed_or_reset_after(skipped).await;
+        closed.expect("a close frame before the connection ends")
+    }
+
+    /// [`Self::closed_after`], or `None` when the connection ends without a close frame.
+    pub async fn closed_or_reset_after(
+        &mut self,
+        mut skipped: impl FnMut(String),
+    ) -> Option<(Option<u16>, String)> {
         self.events.drain(..).for_each(&mut skipped);
         loop {
-            let frame = self.next().await;
-            let frame = frame.expect("a close frame before the connection ends");
+            let frame = self.next().await?;
             match frame.opcode {
                 PING => self.write(&masked(PONG, &frame.payload)).await,
                 TEXT => skipped(frame.text()),
@@ -350,7 +358,7 @@ impl Raw {
                     // The hub may hang up as soon as it has said so.
                     let _ = self.try_write(&masked(CLOSE, &frame.payload)).await;
                     assert_eq!(self.next().await, None, "nothing follows a close frame");
-                    return frame.close();
+                    return Some(frame.close());
                 }
             }
         }
