@@ -14,6 +14,7 @@ and tells {"told": "ready" | "connected" | "frame" | "closed" | "dropped", …}.
 
 import json
 import os
+import pathlib
 import queue
 import signal
 import socket
@@ -63,10 +64,11 @@ class Lines:
 class Server:
     """The release binary on ports of its own choosing, with a state folder of its own.
 
-    `settings` are given as the environment gives them: `ADMIN__TOKEN="…"`.
+    `settings` are given as the environment gives them: `ADMIN__TOKEN="…"`. `files`, by their names, are put
+    into that folder, which is where the program is started.
     """
 
-    def __init__(self, binary, **settings):
+    def __init__(self, binary, arguments=(), files=(), **settings):
         self.binary = os.path.abspath(binary)
         self.folder = tempfile.TemporaryDirectory(prefix="skynet-e2e-")
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SKYNET_")}
@@ -77,8 +79,10 @@ class Server:
             "TELEMETRY__FORMAT": "json",
         } | settings
         self.environment |= {f"SKYNET_{key}": value for key, value in settings.items()}
+        for name, text in dict(files).items():
+            pathlib.Path(self.folder.name, name).write_text(text, encoding="utf-8")
         self.process = subprocess.Popen(
-            [self.binary],
+            [self.binary, *arguments],
             env=self.environment,
             cwd=self.folder.name,
             stdin=subprocess.DEVNULL,
