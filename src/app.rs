@@ -3,7 +3,10 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
-use crate::config::Config;
+use crate::access::HubTokens;
+use crate::access::{AdminToken, AdminTokens, Failures};
+use crate::api::{self, Access, Api, Placement};
+use crate::config::{Effective, Loaded};
 use crate::gateway::Gateway;
 use crate::http::{self, Service};
 use crate::hub::{Hub, HubLimits};
@@ -34,6 +37,10 @@ pub struct App {
     admin_listener: TcpListener,
     hub_address: SocketAddr,
     admin_address: SocketAddr,
+    effective: Effective,
+    max_body_bytes: usize,
+    /// None without a token: then the API stays off.
+    access: Option<(Access, watch::Sender<AdminTokens>)>,
 }
 
 /// Why the program cannot start.
@@ -77,7 +84,8 @@ impl App {
     ///
     /// # Errors
     /// An address cannot be bound.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
+    pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
+        let Loaded { config, effective } = loaded.into();
         let bind = |setting, address| {
             let failed = |error| StartError { setting, address, error };
             let listener = http::bind(address).map_err(failed)?;
@@ -97,8 +105,28 @@ impl App {
             max_log_bytes: config.message_log.max_bytes,
         });
         let metrics = Arc::new(Metrics::new());
+        let access = match AdminToken::find(&config.admin) {
+            Ok(token) => {
+                info!("{}", token.place);
+                let tokens = AdminTokens::new(&token.secret, config.admin.read_token());
+                let (keep, tokens) = watch::channel(tokens);
+                Some((Access::new(&config.admin, tokens, Failures::new()), keep))
+            }
+            Err(error) => {
+                warn!("the admin API stays off: {error}");
+                None
+            }
+        };
         Ok(Self {
-            gateway: Gateway::new(hub.clone(), limits, metrics.clone()),
+            effective,
+            max_body_bytes: limits.max_frame_bytes,
+            access,
+            gateway: Gateway::new(
+                hub.clone(),
+                limits,
+                HubTokens::new(&config.hub.tokens),
+                metrics.clone(),
+            ),
             hub,
             metrics,
             head_timeout: limits.handshake_timeout,
@@ -132,8 +160,24 @@ impl App {
         let (stop_hub, hub_stops) = watch::channel(false);
         let (_stop_admin, admin_stops) = watch::channel(false);
         let service = |endpoint| Service::new(endpoint, self.head_timeout, self.metrics.clone());
-        let ops = ops::routes(self.hub.clone(), self.gateway.clone(), self.metrics.clone());
-        tasks.spawn(service(poem::EndpointExt::boxed(ops)).serve(self.admin_listener, admin_stops));
+        let mut admin = ops::routes(self.hub.clone(), self.gateway.clone(), self.metrics.clone());
+        let (stop_streams, streams_stop) = watch::channel(false);
+        if let Some((access, _)) = &self.access {
+            let api = api::routes(Api {
+                hub: self.hub.clone(),
+                access: access.clone(),
+                effective: self.effective,
+                command_limits: self.gateway.command_limits(),
+                max_body_bytes: self.max_body_bytes,
+                stopping: streams_stop,
+                placement: Placement::Own,
+            });
+            admin = admin.nest_no_strip("/", api);
+        }
+        let admin = poem::EndpointExt::map_to_response(admin);
+        tasks.spawn(
+            service(poem::EndpointExt::boxed(admin)).serve(self.admin_listener, admin_stops),
+        );
         let connect = poem::EndpointExt::boxed(self.gateway.routes());
         tasks.spawn(service(connect).serve(self.hub_listener, hub_stops));
         tasks.spawn(self.gateway.run());
@@ -144,6 +188,7 @@ impl App {
         info!(clients, "stopping: closing every client");
         // Nobody may be listening any more, which is as good.
         let _ = stop_hub.send(true);
+        let _ = stop_streams.send(true);
         self.hub.stop(CloseReason::ServerStopping);
         if tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied()).await.is_err() {
             let left = self.hub.client_count();

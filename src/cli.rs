@@ -33,6 +33,8 @@ pub enum Command {
     CheckConfig,
     /// Print the commented configuration file with every setting and its default
     DefaultConfig,
+    /// Print the owner's token, which is made and kept at first when none is configured
+    Token,
 }
 
 /// Flags that go with every command.
@@ -115,6 +117,7 @@ mod tests {
     fn no_command_means_serve() {
         assert_eq!(parse(&[]).command(), Command::Serve);
         assert_eq!(parse(&["serve"]).command(), Command::Serve);
+        assert_eq!(parse(&["token"]).command(), Command::Token);
     }
 
     #[test]

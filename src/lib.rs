@@ -7,8 +7,10 @@
 //! - [`gateway`]: websocket sessions, from the handshake to the end of the connection.
 //! - [`metrics`]: what Prometheus is told.
 //! - [`ops`]: health, readiness and the metrics' endpoint.
+//! - [`api`]: the owner's API.
 //! - [`http`]: the accept loop under every listener.
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
+//! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
 //! - [`shutdown`]: the signals that end the program.
@@ -16,8 +18,10 @@
 //! - [`cli`]: the command line.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
-//! `metrics` reads the hub's figures; `gateway` and `ops` know those; `app` knows all.
+//! `access` knows `config`; `metrics` reads the hub's figures; `gateway` and `ops` know those; `app` knows all.
 
+pub mod access;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,7 @@
 //! Arguments, configuration, telemetry, then the hub until a signal ends it.
 //!
 //! Exit codes: 0 after a requested end; 64 for a command line or configuration that cannot be used,
-//! before anything is bound; 69 when the hub cannot start; 128 and the number of the signal when a
+//! before anything is bound, and when there is no token to print; 69 when the hub cannot start; 128 and the number of the signal when a
 //! second signal ends the process at once.
 
 use std::{
@@ -12,9 +12,10 @@ use std::{
 
 use clap::Parser;
 use skynet::{
+    access::{AdminToken, Place},
     app::App,
     cli::{Cli, Command},
-    config::{self, Config, DEFAULT_FILE},
+    config::{self, Config, DEFAULT_FILE, Loaded},
     descriptors, shutdown, telemetry,
 };
 
@@ -33,24 +34,48 @@ fn main() -> ExitCode {
             return if wrong { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
         }
     };
-    let command = cli.command();
-    if command == Command::DefaultConfig {
-        return print(DEFAULT_FILE);
-    }
-    match config::load(&cli.into_sources(std::env::vars_os())) {
-        Ok(loaded) if command == Command::CheckConfig => print(loaded.effective),
-        Ok(loaded) => match serve(loaded.config) {
+    match cli.command() {
+        // What needs no configuration is told even when that is wrong.
+        Command::DefaultConfig => print(DEFAULT_FILE),
+        Command::CheckConfig => configured(cli, |loaded| print(loaded.effective)),
+        Command::Token => configured(cli, |loaded| token(&loaded.config)),
+        Command::Serve => configured(cli, |loaded| match serve(loaded) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(UNAVAILABLE, error),
-        },
+        }),
+    }
+}
+
+/// Runs a command that needs the configuration.
+fn configured(cli: Cli, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match config::load(&cli.into_sources(std::env::vars_os())) {
+        Ok(loaded) => run(loaded),
+        Err(error) => fail(UNUSABLE, error),
+    }
+}
+
+/// Prints the owner's token alone, so that it can stand within another command.
+fn token(config: &Config) -> ExitCode {
+    match AdminToken::find(&config.admin) {
+        Ok(AdminToken { secret, place }) => {
+            if let Place::Kept { made: true, .. } = place {
+                // Whoever asks as another user than the hub runs as learns here why it does not fit.
+                say(&place);
+            }
+            print(format_args!("{}\n", secret.expose()))
+        }
         Err(error) => fail(UNUSABLE, error),
     }
 }
 
 /// Runs the hub until a signal ends it.
-fn serve(mut config: Config) -> Result<(), String> {
+fn serve(mut loaded: Loaded) -> Result<(), String> {
+    let config = &mut loaded.config;
     // Dropped last, so that the last lines are written.
     let _log = telemetry::start(&config.telemetry)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     if let Some(limit) = descriptors::raise() {
         let wanted = config.limits.max_clients;
         config.limits.max_clients = descriptors::clamp(wanted, limit);
@@ -71,7 +96,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         .block_on(async {
             let stop = shutdown::requested()
                 .map_err(|error| format!("signals cannot be listened for: {error}"))?;
-            let app = App::build(config).await.map_err(|error| error.to_string())?;
+            let app = App::build(loaded).await.map_err(|error| error.to_string())?;
             app.run(stop).await;
             Ok(())
         })
@@ -88,7 +113,11 @@ fn print(text: impl Display) -> ExitCode {
 }
 
 fn fail(code: u8, error: impl Display) -> ExitCode {
-    // Nobody is left to tell when this cannot be written.
-    let _ = writeln!(io::stderr().lock(), "skynet: {error}");
+    say(error);
     ExitCode::from(code)
+}
+
+fn say(text: impl Display) {
+    // Nobody is left to tell when this cannot be written.
+    let _ = writeln!(io::stderr().lock(), "skynet: {text}");
 }

@@ -22,10 +22,12 @@ pub enum Rejection {
     Stopping,
     /// It was no websocket handshake, or a wrong one.
     BadHandshake,
+    /// The client gave itself a name that is no name.
+    BadName,
 }
 
 impl Rejection {
-    const ALL: [Self; 3] = [Self::Full, Self::Stopping, Self::BadHandshake];
+    const ALL: [Self; 4] = [Self::Full, Self::Stopping, Self::BadHandshake, Self::BadName];
 
     /// The rejection as metrics and logs name it.
     pub fn label(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Rejection {
             Self::Full => "full",
             Self::Stopping => "stopping",
             Self::BadHandshake => "bad_handshake",
+            Self::BadName => "bad_name",
         }
     }
 }
@@ -55,6 +58,8 @@ pub struct Metrics {
     /// Connections accepted as clients.
     pub connections: IntCounter,
     rejections: IntCounterVec,
+    /// Clients without the token that they, or the name they claimed, needed.
+    pub client_auth_failures: IntCounter,
     /// Text frames that were not UTF-8.
     pub invalid_utf8: IntCounter,
     /// Times that no connection could be accepted, by lack of descriptors or memory.
@@ -127,6 +132,10 @@ impl Metrics {
                 "skynet_rejections_total",
                 "Handshakes refused, by reason.",
                 "reason",
+            ),
+            client_auth_failures: make.counter(
+                "skynet_client_auth_failures_total",
+                "Clients closed for a token that was not accepted or a name that needs one.",
             ),
             invalid_utf8: make.counter(
                 "skynet_invalid_utf8_total",

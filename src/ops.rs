@@ -8,22 +8,17 @@ use crate::metrics::{Metrics, Readings};
 use crate::telemetry;
 use poem::endpoint::make_sync;
 use poem::http::StatusCode;
-use poem::{Endpoint, EndpointExt, Response, Route, get};
+use poem::{Response, Route, get};
 use std::sync::Arc;
 
 /// `/healthz`: the process serves; `/readyz`: it takes new clients (503 while it stops);
 /// `/metrics`: Prometheus's text format.
-pub fn routes(
-    hub: Hub,
-    gateway: Gateway,
-    metrics: Arc<Metrics>,
-) -> impl Endpoint<Output = Response> + 'static {
+pub fn routes(hub: Hub, gateway: Gateway, metrics: Arc<Metrics>) -> Route {
     let ready_hub = hub.clone();
     Route::new()
         .at("/healthz", get(make_sync(|_| "ok\n")))
         .at("/readyz", get(make_sync(move |_| readiness(&ready_hub))))
         .at("/metrics", get(make_sync(move |_| exposition(&metrics, &hub, &gateway))))
-        .map_to_response()
 }
 
 fn readiness(hub: &Hub) -> Response {

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{fmt, fmt::MakeWriter, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, TelemetryConfig};
 
@@ -21,6 +21,32 @@ const WAITING_LINES: usize = 8192;
 
 /// Counts dropped lines; one for the process, as its subscriber is.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Changes what the lines of this process are filtered by; one, as its subscriber is.
+static FILTER: OnceLock<Filter> = OnceLock::new();
+
+type Filter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// Why the filter was not changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterError {
+    /// It is none; a sentence that says what is allowed.
+    Wrong(String),
+    /// This process writes no log lines: [`start`] was not called, or has failed.
+    NotStarted,
+}
+
+/// Changes which log lines are written, from now on; `log` is as `telemetry.log` has it.
+///
+/// # Errors
+///
+/// It is no filter, or nothing is filtered.
+pub fn set_filter(log: &str) -> Result<(), FilterError> {
+    let config = TelemetryConfig { log: log.to_owned(), format: LogFormat::Auto };
+    let filter = config.filter().map_err(FilterError::Wrong)?;
+    let set = FILTER.get().ok_or(FilterError::NotStarted)?;
+    set(filter).map_err(|_| FilterError::NotStarted)
+}
 
 /// Sends the log lines of this process to standard error, from now on. Dropping the guard waits,
 /// for a second at most, until those that wait have been written.
@@ -38,9 +64,9 @@ pub fn start(config: &TelemetryConfig) -> Result<WorkerGuard, String> {
         // Flushed whenever no line waits, so that a burst of lines is few writes.
         .finish(io::BufWriter::new(io::stderr()));
     DROPPED.get_or_init(|| writer.error_counter());
-    subscriber(config, writer, io::stderr().is_terminal())?
-        .try_init()
-        .map_err(|error| error.to_string())?;
+    let (subscriber, filter) = subscriber(config, writer, io::stderr().is_terminal())?;
+    subscriber.try_init().map_err(|error| error.to_string())?;
+    FILTER.get_or_init(|| filter);
     Ok(guard)
 }
 
@@ -49,12 +75,12 @@ pub fn dropped_lines() -> usize {
     DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
-/// What writes the lines that the filter lets through to `writer`.
+/// What writes the lines that the filter lets through to `writer`, and what changes that filter.
 fn subscriber(
     config: &TelemetryConfig,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
     on_a_terminal: bool,
-) -> Result<Box<dyn Subscriber + Send + Sync>, String> {
+) -> Result<(Box<dyn Subscriber + Send + Sync>, Filter), String> {
     let lines = fmt()
         .with_env_filter(config.filter()?)
         .with_writer(writer)
@@ -63,8 +89,18 @@ fn subscriber(
         // macro that panics when it cannot write.
         .log_internal_errors(false);
     Ok(match config.format {
-        LogFormat::Auto | LogFormat::Human => Box::new(lines.finish()),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+        LogFormat::Auto | LogFormat::Human => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let filter = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (Box::new(lines.finish()), Box::new(filter))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            let filter = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (Box::new(lines.finish()), Box::new(filter))
+        }
     })
 }
 
@@ -82,7 +118,7 @@ mod tests {
             move || Shared(bytes.clone())
         };
         let config = TelemetryConfig { log: log.into(), format };
-        let subscriber = subscriber(&config, writer, on_a_terminal).unwrap();
+        let (subscriber, _) = subscriber(&config, writer, on_a_terminal).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(client = 7, "connected");
             tracing::debug!(target: "skynet::gateway", "half a frame");

@@ -17,6 +17,7 @@ use super::{
     AdminConfig, Config, ConfigError, DEFAULT_FILE, Effective, Origin, Problem, file,
     given::{Given, VARIABLE_PREFIX},
     settings::{self, Settings},
+    state_dir,
 };
 
 /// What the owner gave, beside the defaults. It may hold secrets, so it cannot be printed.
@@ -24,7 +25,8 @@ use super::{
 pub struct Sources {
     /// The file of `--config`. It must exist.
     pub file: Option<PathBuf>,
-    /// Environment variables; those that do not begin with `SKYNET_` are ignored.
+    /// Environment variables. Those that begin with `SKYNET_` are settings; of the others, those
+    /// that name the system's folder for the state of programs count.
     pub variables: Vec<(OsString, OsString)>,
     /// Settings given on the command line.
     pub flags: Vec<Flag>,
@@ -50,7 +52,15 @@ pub struct Loaded {
     pub effective: Effective,
 }
 
-/// Loads and validates the configuration. Reads the file, and `admin.token_file` if it is set.
+/// A configuration made in code: nobody can say where its values came from.
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Self {
+        let effective = Effective::new(&config, &Settings::new(), |_| None);
+        Self { config, effective }
+    }
+}
+
+/// Loads and validates the configuration. Reads the file, and the files of tokens that are set.
 ///
 /// # Errors
 ///
@@ -66,15 +76,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     given.extend(variables(&sources.variables, &mut problems));
     given.extend(flags(&sources.flags, &mut problems));
     given.retain(|given| {
-        let problem = settings.check(given);
-        let known = problem.is_none();
-        problems.extend(problem);
+        let found = settings.check(given);
+        let known = found.is_empty();
+        problems.extend(found);
         known
     });
     let (mut config, figment) = extract(given, &mut problems)?;
 
     let mut semantic = Vec::new();
-    config.admin.read_token_file(&mut semantic);
+    config.hub.read_token_files(&mut semantic);
+    config.admin.read_token_files(&mut semantic);
+    config.admin.usual_state_folder = state_dir::usual(&sources.variables);
     if let Err(ConfigError::Invalid(found)) = config.validate() {
         semantic.extend(found);
     }
@@ -157,7 +169,8 @@ fn extract(
             Ok(config) => return Ok((config, figment)),
             Err(error) => error,
         };
-        let key = error.path.join(".");
+        // Section and name; what may follow is a place within the value.
+        let key = error.path[..error.path.len().min(2)].join(".");
         let text = match &error.kind {
             Kind::Message(text) => text.clone(),
             kind => format!("cannot be used: {kind}"),

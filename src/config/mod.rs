@@ -11,7 +11,8 @@
 //! - [`HubConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`], [`TelemetryConfig`]
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
-//! `settings` knows the names, `units` reads sizes and durations as people write them, [`Secret`]
+//! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
+//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and durations as people write them, [`Secret`]
 //! keeps tokens out of every output, [`ConfigError`] speaks to the owner, and [`Effective`] shows
 //! what applies and why.
 //!
@@ -29,14 +30,17 @@ mod message_log;
 mod report;
 mod secret;
 mod settings;
+mod state_dir;
+mod tables;
 mod telemetry;
+mod token;
 mod units;
 
 use serde::{Deserialize, Serialize};
 
 pub use admin::AdminConfig;
 pub use error::{ConfigError, Origin, Problem};
-pub use hub::HubConfig;
+pub use hub::{HubConfig, HubToken};
 pub use limits::LimitsConfig;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
@@ -84,12 +88,51 @@ impl Config {
     /// where values came from, so the problems reported here name settings and no places.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        self.hub.validate(&mut problems);
+        self.hub.validate(&self.admin, &mut problems);
         self.admin.validate(&self.hub, &mut problems);
         self.limits.validate(&mut problems);
         self.message_log.validate(&self.limits, &mut problems);
         self.telemetry.validate(&mut problems);
         ConfigError::unless_empty(problems)
+    }
+
+    /// Whether one listener serves computers and owner: `hub.listen` and `admin.listen` are the
+    /// same address and port.
+    pub fn shares_listener(&self) -> bool {
+        admin::shared(self.hub.listen, self.admin.listen)
+    }
+
+    /// What is allowed and yet should be known, a sentence each, to be told at the start.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.shares_listener() {
+            warnings.push(format!(
+                "the admin API is on the listener that computers connect to ({}): whoever can \
+                 reach the hub can try tokens; a port of its own in admin.listen changes that",
+                self.hub.listen
+            ));
+        }
+        let admin = [
+            ("the owner's token (admin.token or its file)".to_owned(), self.admin.admin_token()),
+            (
+                "the token for looking (admin.read_token or its file)".to_owned(),
+                self.admin.read_token(),
+            ),
+        ];
+        let hub =
+            self.hub.tokens.iter().map(|entry| {
+                (format!("the token of {:?} in hub.tokens", entry.name), entry.secret())
+            });
+        for (whose, secret) in admin.into_iter().chain(hub) {
+            if secret.is_some_and(Secret::is_short) {
+                warnings.push(format!(
+                    "{whose} has fewer than {} characters and could be guessed; use a long random \
+                     text",
+                    secret::SHORT
+                ));
+            }
+        }
+        warnings
     }
 }
 
@@ -105,7 +148,7 @@ mod tests {
         config.validate().unwrap();
         assert_eq!(config.hub.listen, "127.0.0.1:4567".parse().unwrap());
         assert_eq!(config.admin.listen, "127.0.0.1:4568".parse().unwrap());
-        assert!(config.admin.bearer_token().is_none());
+        assert!(config.admin.admin_token().is_none());
         let limits = &config.limits;
         assert_eq!(limits.max_clients, 10_000);
         assert_eq!(limits.max_channels_per_client, 1_024);
@@ -123,6 +166,26 @@ mod tests {
         assert_eq!(config.message_log.max_bytes, 64 << 20);
         assert_eq!(config.telemetry.log, "info");
         assert_eq!(config.telemetry.format, LogFormat::Auto);
+    }
+
+    #[test]
+    fn short_tokens_and_a_shared_listener_are_warned_of_without_the_token() {
+        let mut config = Config::default();
+        config.admin.read_token = Some(Secret::new("sixteen-or-more!"));
+        assert_eq!(config.warnings(), [""; 0]);
+        config.admin.token = Some(Secret::new("hunter2"));
+        config.admin.read_token = Some(Secret::new("fifteen-or-less"));
+        config.hub.tokens = vec![HubToken::new("t", Secret::new("hunter3"))];
+        config.admin.listen = config.hub.listen;
+        config.validate().unwrap();
+        let warnings = config.warnings();
+        for (warning, about) in
+            warnings.iter().zip(["127.0.0.1:4567", "owner's", "for looking", "\"t\" in hub.tokens"])
+        {
+            assert!(warning.contains(about), "{warning}");
+            assert!(!warning.contains("hunter"), "{warning}");
+        }
+        assert_eq!(warnings.len(), 4);
     }
 
     #[test]

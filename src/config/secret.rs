@@ -13,6 +13,9 @@ use super::units::Spelled;
 /// What is shown in a secret's place.
 const MASK: &str = "********";
 
+/// A token of fewer characters could be guessed.
+pub(super) const SHORT: usize = 16;
+
 /// A token or another text that must not be shown.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -28,11 +31,28 @@ impl Secret {
         &self.0
     }
 
+    /// Takes what a token file holds: the token, and white space around it that does not count.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the token, without it; reads on from "the token".
+    pub fn from_file(contents: &[u8]) -> Result<Self, &'static str> {
+        let text = std::str::from_utf8(contents)
+            .map_err(|_| "is not text; the file may hold the token alone")?;
+        let secret = Self::new(text.trim());
+        secret.check().map(|()| secret)
+    }
+
+    /// Whether the text could be guessed: it has fewer than 16 characters.
+    pub fn is_short(&self) -> bool {
+        self.0.len() < SHORT
+    }
+
     /// Whether the text can travel in an `Authorization` header.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong, without the text.
+    /// What is wrong, without the text; reads on from "the token" or from the setting.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.0.is_empty() {
             Err("is empty; give a long random text, or leave the setting out")
@@ -98,6 +118,20 @@ mod tests {
         let error = serde_json::from_str::<Secret>("12345").unwrap_err().to_string();
         assert!(error.contains("put the token in quotes"), "{error}");
         assert!(!error.contains("12345"), "{error}");
+    }
+
+    #[test]
+    fn what_a_token_file_holds_is_trimmed_and_checked() {
+        assert_eq!(Secret::from_file(b"  0042\r\n").unwrap().expose(), "0042");
+        assert!(Secret::from_file(b" \n").unwrap_err().contains("is empty"));
+        assert!(Secret::from_file(b"one\ntwo\n").unwrap_err().contains("line breaks"));
+        assert!(Secret::from_file(b"\xff\xfe").unwrap_err().contains("not text"));
+    }
+
+    #[test]
+    fn a_token_of_fewer_than_sixteen_characters_is_short() {
+        assert!(Secret::new("123456789012345").is_short());
+        assert!(!Secret::new("1234567890123456").is_short());
     }
 
     #[test]

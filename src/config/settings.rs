@@ -1,7 +1,8 @@
 //! The names of all settings, and the nearest one to a name that is wrong.
 //!
 //! The names are read out of the embedded `config.toml`, in its order: a line `name = …`, or
-//! `#name = …` for a setting without a default, below its `[section]`.
+//! `#name = …` for a setting without a default, below its `[section]`. A list of tables is a line
+//! `#[[section.name]]` and what an entry may hold below it.
 
 use figment::value::Value;
 
@@ -9,30 +10,45 @@ use super::{
     DEFAULT_FILE,
     error::{Origin, Problem},
     given::{Given, VARIABLE_PREFIX},
+    tables::Tables,
 };
 
 /// The names of all settings.
 pub(super) struct Settings {
     /// Section and name, in the order of the file.
     known: Vec<(&'static str, &'static str)>,
+    /// Those of them that are lists of tables.
+    tables: Vec<Tables>,
 }
 
 impl Settings {
     pub(super) fn new() -> Self {
         let mut section = "";
-        let mut known = Vec::new();
+        let (mut known, mut tables) = (Vec::new(), Vec::<Tables>::new());
+        let mut in_tables = false;
         for line in DEFAULT_FILE.lines() {
-            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if let Some(path) = line.strip_prefix("#[[").and_then(|rest| rest.strip_suffix("]]"))
+                && let Some((section, name)) = path.split_once('.')
+            {
+                in_tables = true;
+                known.push((section, name));
+                tables.push(Tables { section, name, fields: Vec::new() });
+            } else if let Some(name) =
+                line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+            {
                 section = name;
+                in_tables = false;
             } else if let Some((name, _)) = line.split_once(" = ") {
                 // What explains a setting begins with a hash and a space.
                 let name = name.strip_prefix('#').unwrap_or(name);
-                if !name.contains(' ') {
-                    known.push((section, name));
+                match tables.last_mut() {
+                    _ if name.contains(' ') => {}
+                    Some(tables) if in_tables => tables.fields.push(name),
+                    _ => known.push((section, name)),
                 }
             }
         }
-        Self { known }
+        Self { known, tables }
     }
 
     /// Section and name of every setting, in the order of the file.
@@ -50,20 +66,23 @@ impl Settings {
         sections
     }
 
-    /// What is wrong with the name of a setting, if anything is.
-    pub(super) fn check(&self, given: &Given) -> Option<Problem> {
+    /// What is wrong with the name of a setting, and with the names within it.
+    pub(super) fn check(&self, given: &Given) -> Vec<Problem> {
+        if let Some(tables) = self.tables.iter().find(|tables| tables.holds(&given.key)) {
+            return tables.check(given);
+        }
         let text = match given.key.as_slice() {
-            [section, name] if self.known.contains(&(section, name)) => return None,
+            [section, name] if self.known.contains(&(section, name)) => return Vec::new(),
             [section] if self.sections().contains(&section.as_str()) => {
                 if matches!(given.value, Value::Dict(..)) {
-                    return None;
+                    return Vec::new();
                 }
                 self.section_is_not_a_value(section, &given.origin)
             }
             _ => self.unknown(given),
         };
         let key = given.key.join(".");
-        Some(Problem::new(key, text).at(given.origin.clone()))
+        vec![Problem::new(key, text).at(given.origin.clone())]
     }
 
     fn section_is_not_a_value(&self, section: &str, origin: &Origin) -> String {
@@ -162,7 +181,7 @@ fn allowed(word: &str) -> usize {
 }
 
 /// The word that is likest to `wrong`, if any is like it.
-fn nearest_word(wrong: &str, words: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest_word(wrong: &str, words: &[&'static str]) -> Option<&'static str> {
     let wrong = folded(wrong);
     words
         .iter()
@@ -175,7 +194,7 @@ fn nearest_word(wrong: &str, words: &[&'static str]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AdminConfig, Config, Secret};
+    use crate::config::{AdminConfig, Config, HubToken, Secret};
 
     fn complaint(key: &str, origin: Origin) -> String {
         let given = Given {
@@ -183,7 +202,7 @@ mod tests {
             value: Value::from("x"),
             origin,
         };
-        Settings::new().check(&given).map(|problem| problem.to_string()).unwrap_or_default()
+        Settings::new().check(&given).iter().map(Problem::to_string).collect()
     }
 
     fn in_file() -> Origin {
@@ -195,6 +214,13 @@ mod tests {
         let mut config = Config::default();
         config.admin.token = Some(Secret::new("x"));
         config.admin.token_file = Some("x".into());
+        config.admin.read_token = Some(Secret::new("x"));
+        config.admin.read_token_file = Some("x".into());
+        config.admin.state_dir = Some("x".into());
+        config.admin.bans_file = Some("x".into());
+        let mut token = HubToken::new("x", Secret::new("x"));
+        token.token_file = Some("x".into());
+        config.hub.tokens = vec![token];
         let table = toml::Table::try_from(&config).unwrap();
         let mut fields = Vec::new();
         for (section, settings) in &table {
@@ -207,6 +233,11 @@ mod tests {
         known.sort();
         fields.sort();
         assert_eq!(known, fields);
+
+        let entry = table["hub"]["tokens"][0].as_table().unwrap();
+        let settings = Settings::new();
+        let [tokens] = settings.tables.as_slice() else { panic!("one list of tables") };
+        assert_eq!(tokens.fields, entry.keys().collect::<Vec<_>>());
     }
 
     #[test]
@@ -224,12 +255,16 @@ mod tests {
     #[test]
     fn every_setting_is_explained_in_one_line_above_it() {
         let lines: Vec<_> = DEFAULT_FILE.lines().collect();
-        for (section, name) in Settings::new().iter() {
+        let settings = Settings::new();
+        let single = settings.iter().map(|(_, name)| name);
+        for name in single.chain(settings.tables.iter().flat_map(|tables| tables.fields.clone())) {
             let explained = lines.windows(2).any(|pair| {
                 let setting = pair[1].strip_prefix('#').unwrap_or(pair[1]);
-                pair[0].starts_with("# ") && setting.starts_with(&format!("{name} = "))
+                let here = setting.starts_with(&format!("{name} = "))
+                    || (setting.starts_with("[[") && setting.ends_with(&format!(".{name}]]")));
+                pair[0].starts_with("# ") && here
             });
-            assert!(explained, "{section}.{name}");
+            assert!(explained, "{name}");
         }
     }
 

@@ -260,16 +260,78 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(Spelled::deserialize(deserializer)?.text)
 }
 
-/// Reads the path of a file, for a setting that may be absent.
+/// Reads the path of a file or folder, for a setting that may be absent.
 pub(super) fn optional_path<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<PathBuf>, D::Error> {
     match Spelled::deserialize(deserializer)? {
         Spelled { text, .. } if text.is_empty() => {
-            Err(de::Error::custom("is empty; give the path of a file, or leave the setting out"))
+            Err(de::Error::custom("is empty; give a path, or leave the setting out"))
         }
         Spelled { text, is_text: true } => Ok(Some(text.into())),
-        _ => Err(de::Error::custom("is not the path of a file; write it in quotes")),
+        _ => Err(de::Error::custom("is not a path; write it in quotes")),
+    }
+}
+
+/// Reads a list of host names, or a text that holds them separated by commas, as an environment
+/// variable does; into lower case, without the dot that may end a name.
+pub(super) fn host_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    let names = match Names::deserialize(deserializer)? {
+        Names::List(names) => names,
+        Names::One(text) if text.trim().is_empty() => Vec::new(),
+        Names::One(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    names.iter().map(|name| host_name(name).map_err(de::Error::custom)).collect()
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    const MOST: usize = 253;
+    let name = text.trim();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // Containers may be named with an underscore.
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !name.is_empty() && name.len() <= MOST && name.chars().all(fits) {
+        return Ok(name.to_ascii_lowercase());
+    }
+    Err(format!(
+        "holds {}, which is not the name of a host; write names alone, without scheme, port or path, \
+         in ASCII, such as skynet.example.org",
+        quoted(text)
+    ))
+}
+
+enum Names {
+    One(String),
+    List(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> de::Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names, such as [\"skynet.example.org\"]")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Names, E> {
+        Ok(Names::One(value.to_owned()))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = list.next_element::<Spelled>()? {
+            names.push(name.text);
+        }
+        Ok(Names::List(names))
     }
 }
 
@@ -365,6 +427,23 @@ mod tests {
             assert!(error.contains("write an IP address and a port"), "{text}: {error}");
         }
         assert!(parse_address(" [::1]:0 ").is_ok());
+    }
+
+    #[test]
+    fn host_names_are_a_list_or_a_text_with_commas() {
+        let read = |json: &str| {
+            host_names(&mut serde_json::Deserializer::from_str(json)).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(r#"["A.example.org.", "hub_1"]"#).unwrap(), ["a.example.org", "hub_1"]);
+        assert_eq!(read(r#""a.example.org, B""#).unwrap(), ["a.example.org", "b"]);
+        assert_eq!(read(r#""""#).unwrap(), [""; 0]);
+        assert_eq!(read("[]").unwrap(), [""; 0]);
+        for json in
+            [r#"["http://a"]"#, r#""a:80""#, r#""a,,b""#, r#"["*"]"#, r#"["."]"#, r#"["schö.de"]"#]
+        {
+            assert!(read(json).unwrap_err().contains("not the name of a host"), "{json}");
+        }
+        assert!(read("5").unwrap_err().contains("a list of names"));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! No extension and no subprotocol is ever accepted: permessage-deflate has broken connections
 //! with the game's client, and an answer it did not ask for fails its handshake.
 
+use super::identity::Mistaken;
 use super::link::Link;
 use super::session::Session;
-use super::{Shared, farewell};
+use super::{Shared, farewell, identity};
+use crate::access::HubTokens;
 use crate::http::Upgrade;
-use crate::hub::{Admission, ClientInfo, ClientSummary, Hub, NotAdmitted};
+use crate::hub::{Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted};
 use crate::metrics::Rejection;
 use crate::protocol::CloseReason;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -37,11 +39,12 @@ const WHAT_THIS_IS: &str = "This is a Skynet hub: a websocket endpoint for Compu
 pub(super) struct Connect {
     shared: Arc<Shared>,
     hub: Hub,
+    tokens: Arc<HubTokens>,
 }
 
 impl Connect {
-    pub fn new(shared: Arc<Shared>, hub: Hub) -> Self {
-        Self { shared, hub }
+    pub fn new(shared: Arc<Shared>, hub: Hub, tokens: Arc<HubTokens>) -> Self {
+        Self { shared, hub, tokens }
     }
 
     /// Counts a refused handshake, and closes its connection.
@@ -66,6 +69,12 @@ impl Endpoint for Connect {
             let response = answer(StatusCode::BAD_REQUEST, "This connection cannot be upgraded.\n");
             return Ok(self.reject(Rejection::BadHandshake, &request, response));
         };
+        let identity = identity::identify(&request, &self.tokens);
+        if let Err(Mistaken::Malformed(what)) = identity {
+            let words = format!("{what} must be 1 to 64 printable characters.\n");
+            let response = answer(StatusCode::BAD_REQUEST, words);
+            return Ok(self.reject(Rejection::BadName, &request, response));
+        }
         let admission = match self.hub.admit() {
             Ok(admission) => admission,
             Err(why) => {
@@ -80,8 +89,14 @@ impl Endpoint for Connect {
                 return Ok(self.reject(rejection, &request, response));
             }
         };
-        let info = ClientInfo { address: address(&request), user_agent: user_agent(&request) };
-        tokio::spawn(serve(self.shared.clone(), admission, info, upgrade));
+        // Lua learns nothing of a refused handshake: who has no good token is let in and closed.
+        let (identity, refused) = match identity {
+            Ok(identity) => (identity, None),
+            Err(mistaken) => (Identity::default(), Some(mistaken.text())),
+        };
+        let info =
+            ClientInfo { address: address(&request), user_agent: user_agent(&request), identity };
+        tokio::spawn(serve(self.shared.clone(), admission, info, refused, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
             .header(header::CONNECTION, "Upgrade")
@@ -99,15 +114,29 @@ pub(super) async fn no_such_page(_: NotFoundError) -> Response {
 }
 
 /// Waits for the upgrade, and serves the client from then on.
-async fn serve(shared: Arc<Shared>, admission: Admission, info: ClientInfo, upgrade: OnUpgrade) {
+async fn serve(
+    shared: Arc<Shared>,
+    admission: Admission,
+    info: ClientInfo,
+    refused: Option<&'static str>,
+    upgrade: OnUpgrade,
+) {
     // A client that has gone in the meantime has not been one.
     let Ok(upgraded) = upgrade.await else { return };
     let Some((stream, early)) = socket(upgraded) else { return };
     shared.metrics.connections.inc();
     let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
+    let name = info.identity.name.clone();
     let membership = admission.join(info, said_goodbye);
-    info!(id = membership.key().id(), %address, %user_agent, "client connected");
-    let link = Arc::new(Link::new(membership.key(), stream));
+    let key = membership.key();
+    let proven = name.as_ref().is_some_and(ClientName::is_proven);
+    let name = name.as_ref().map_or("", ClientName::as_str);
+    info!(id = key.id(), %address, name, proven, %user_agent, "client connected");
+    if let Some(text) = refused {
+        shared.metrics.client_auth_failures.inc();
+        membership.hub().close(key, CloseReason::BadToken, text);
+    }
+    let link = Arc::new(Link::new(key, stream));
     shared.links.insert(&link);
     // The handshake's future ends here; a session is a smaller one.
     tokio::spawn(farewell::serve(Session::new(shared, link, membership, early)));

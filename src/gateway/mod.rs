@@ -3,6 +3,7 @@
 //! Knows the hub, the protocol and the metrics; carries out nothing itself.
 //!
 //! - `handshake`: requests, and the upgrade of those that are a client's.
+//! - `identity`: who a client says it is.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
 //! - `link`: a client's socket; `flusher`: the one task that writes to all of them.
 //! - `rate`: how many commands a client may send.
@@ -10,10 +11,12 @@
 mod farewell;
 mod flusher;
 mod handshake;
+mod identity;
 mod link;
 mod rate;
 mod session;
 
+use crate::access::HubTokens;
 use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -29,9 +32,10 @@ use std::time::Duration;
 const ROUNDS_PER_INTERVAL: u32 = 25;
 
 /// The gateway; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
+    tokens: Arc<HubTokens>,
     hub: Hub,
     ping_interval: Duration,
 }
@@ -52,8 +56,8 @@ struct SessionLimits {
 }
 
 impl Gateway {
-    /// A gateway to `hub`.
-    pub fn new(hub: Hub, limits: &LimitsConfig, metrics: Arc<Metrics>) -> Self {
+    /// A gateway to `hub`; `tokens` prove the names of clients.
+    pub fn new(hub: Hub, limits: &LimitsConfig, tokens: HubTokens, metrics: Arc<Metrics>) -> Self {
         let command = CommandLimits {
             max_channel_name_bytes: limits.max_channel_name_bytes,
             max_event_bytes: limits.max_message_bytes - EVENT_RESERVE_BYTES,
@@ -64,6 +68,7 @@ impl Gateway {
         let links = Arc::new(Links::new(limits.total_partial_bytes));
         Self {
             shared: Arc::new(Shared { limits: limits_of_sessions, links, metrics }),
+            tokens: Arc::new(tokens),
             hub,
             ping_interval: limits.ping_interval,
         }
@@ -71,7 +76,11 @@ impl Gateway {
 
     /// The routes of the hub's listener: `/connect`, `/connect/`, and a sentence for the rest.
     pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
-        let connect = Arc::new(handshake::Connect::new(self.shared.clone(), self.hub.clone()));
+        let connect = Arc::new(handshake::Connect::new(
+            self.shared.clone(),
+            self.hub.clone(),
+            self.tokens.clone(),
+        ));
         Route::new()
             .at("/connect", connect.clone())
             .at("/connect/", connect)
@@ -83,6 +92,11 @@ impl Gateway {
     pub async fn run(self) {
         let keepalive = keepalive(self.hub.clone(), self.ping_interval);
         tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
+    }
+
+    /// What bounds a command, whoever sends it.
+    pub fn command_limits(&self) -> CommandLimits {
+        self.shared.limits.command
     }
 
     /// Bytes of unfinished frames of all clients together.

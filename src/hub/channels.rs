@@ -18,6 +18,37 @@ pub(super) struct Channel {
     logged: usize,
 }
 
+/// A channel as it stands, seen for the time of a visit.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelView<'a>(&'a Channel);
+
+impl<'a> ChannelView<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a ChannelName {
+        &self.0.name
+    }
+
+    /// Clients that have it open.
+    pub fn listeners(&self) -> usize {
+        self.0.listeners.len()
+    }
+
+    /// Messages sent to it since its entry was made.
+    pub fn messages(&self) -> u64 {
+        self.0.messages
+    }
+
+    /// Messages of it in the log.
+    pub fn logged(&self) -> usize {
+        self.0.logged
+    }
+
+    /// When the last message was sent, or the entry made; milliseconds since 1970 UTC.
+    pub fn last_activity_ms(&self) -> u64 {
+        self.0.last_activity_ms
+    }
+}
+
 /// All channels. An entry goes when its last listener and its last logged message are gone.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
@@ -47,6 +78,27 @@ impl Channels {
     /// a listener or a logged message since.
     pub fn get(&self, channel: usize) -> &Channel {
         &self.entries[channel]
+    }
+
+    /// Visits at most `most` channels from the place `from` on; returns where to go on.
+    pub fn visit(
+        &self,
+        from: usize,
+        most: usize,
+        mut visit: impl FnMut(ChannelView),
+    ) -> Option<usize> {
+        let end = (from + most).min(self.entries.capacity());
+        for place in from..end {
+            if let Some(channel) = self.entries.get(place) {
+                visit(ChannelView(channel));
+            }
+        }
+        (end < self.entries.capacity()).then_some(end)
+    }
+
+    /// The channel at a place, for a visit.
+    pub fn view(&self, channel: usize) -> ChannelView<'_> {
+        ChannelView(&self.entries[channel])
     }
 
     /// The place of `*`, if somebody listens to everything or it has logged messages.

@@ -1,7 +1,8 @@
 //! What the hub knows of a client.
 
+use super::channels::Channels;
 use super::outbox::Outbox;
-use crate::protocol::CloseReason;
+use crate::protocol::{ChannelName, CloseReason};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,42 @@ pub struct ClientInfo {
     pub address: SocketAddr,
     /// Its User-Agent header.
     pub user_agent: Option<Box<str>>,
+    /// Who it says it is.
+    pub identity: Identity,
+}
+
+/// Who a client says it is. Only a proven name is worth anything against somebody who lies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: Option<ClientName>,
+    /// The number of its computer in the game, as it claims.
+    pub computer_id: Option<Box<str>>,
+    /// The label of its computer in the game, as it claims.
+    pub label: Option<Box<str>>,
+}
+
+/// A client's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ClientName {
+    /// Claimed: anybody can say it.
+    Claimed(Box<str>),
+    /// Proven by a token of the configuration, whose name it is.
+    Proven(Box<str>),
+}
+
+impl ClientName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Claimed(name) | Self::Proven(name) => name,
+        }
+    }
+
+    /// Whether a token has proven it.
+    pub fn is_proven(&self) -> bool {
+        matches!(self, Self::Proven(_))
+    }
 }
 
 /// What a client has done and been sent.
@@ -75,6 +112,59 @@ pub struct ClientSummary {
     pub counters: ClientCounters,
     /// The time the last answered ping took.
     pub round_trip: Option<Duration>,
+}
+
+/// A client as it stands, seen for the time of a visit.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientView<'a> {
+    slot: usize,
+    client: &'a Client,
+    channels: &'a Channels,
+}
+
+impl<'a> ClientView<'a> {
+    pub(super) fn new(slot: usize, client: &'a Client, channels: &'a Channels) -> Self {
+        Self { slot, client, channels }
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> u64 {
+        self.client.id
+    }
+
+    /// What was known when it joined.
+    pub fn info(&self) -> &'a ClientInfo {
+        &self.client.info
+    }
+
+    /// Whether it has the channel itself open.
+    pub fn has_open(&self, name: &ChannelName) -> bool {
+        self.channels.find(name).is_some_and(|channel| self.client.open.contains(&channel))
+    }
+
+    /// Its open channels, in the order of opening.
+    pub fn open(&self) -> impl Iterator<Item = &'a ChannelName> + use<'a> {
+        let channels = self.channels;
+        self.client.open.iter().map(move |&channel| &channels.get(channel).name)
+    }
+
+    /// All of it but the names of its channels.
+    pub fn summary(&self) -> ClientSummary {
+        self.client.summary(self.slot)
+    }
+}
+
+/// A client that has gone.
+#[derive(Debug, Clone)]
+pub struct Departed {
+    /// The client as it was at the end.
+    pub client: ClientSummary,
+    /// Why it went.
+    pub reason: CloseReason,
+    /// What the close frame said, if the hub closed the connection.
+    pub text: Option<String>,
+    /// When, in milliseconds since 1970 UTC.
+    pub closed_at_ms: u64,
 }
 
 /// Why the hub closes a connection, for the session that does it.

@@ -1,7 +1,10 @@
 //! The message log: newest first, in memory, bounded by count and by bytes.
 
-use crate::protocol::{Event, Frame, LogSlice};
+use super::channels::Channels;
+use crate::protocol::{ChannelName, Event, Frame, LogSlice};
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use uuid::Uuid;
 
 /// What an entry is charged beside the bytes of its JSON: its place in the log and the channel's
 /// books, rounded up (`docs/protocol.md` says so to owners who size `message_log.max_bytes`).
@@ -12,6 +15,17 @@ const ENTRY_BYTES: usize = 256;
 struct Entry {
     event: Event,
     channel: usize,
+    /// Counts all messages ever logged, so that a reader can go on where it stopped.
+    sequence: u64,
+}
+
+/// A logged message, seen for the time of a visit.
+#[derive(Debug, Clone, Copy)]
+pub struct LogView<'a> {
+    /// The message.
+    pub event: &'a Event,
+    /// Its channel.
+    pub channel: &'a ChannelName,
 }
 
 impl Entry {
@@ -25,13 +39,14 @@ impl Entry {
 pub(super) struct MessageLog {
     entries: VecDeque<Entry>,
     bytes: usize,
+    next_sequence: u64,
     max_messages: usize,
     max_bytes: usize,
 }
 
 impl MessageLog {
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, max_messages, max_bytes }
+        Self { entries: VecDeque::new(), bytes: 0, next_sequence: 0, max_messages, max_bytes }
     }
 
     /// Messages in the log.
@@ -46,7 +61,8 @@ impl MessageLog {
 
     /// Appends a message; calls `evicted` with the channel of each entry that has to go.
     pub fn push(&mut self, event: Event, channel: usize, mut evicted: impl FnMut(usize)) {
-        let entry = Entry { event, channel };
+        let entry = Entry { event, channel, sequence: self.next_sequence };
+        self.next_sequence += 1;
         self.bytes += entry.charge();
         self.entries.push_back(entry);
         while self.entries.len() > self.max_messages || self.bytes > self.max_bytes {
@@ -66,6 +82,64 @@ impl MessageLog {
         let end = index(slice.end, length).max(start);
         let oldest_first = self.entries.range(length - end..length - start);
         (start, oldest_first.rev().map(|entry| &entry.event.frame))
+    }
+}
+
+impl MessageLog {
+    /// Visits at most `most` messages older than the place `from` (from the newest, if absent),
+    /// newest first, until `visit` says that it has seen enough; returns the place to go on from.
+    pub fn visit(
+        &self,
+        from: Option<u64>,
+        most: usize,
+        channels: &Channels,
+        mut visit: impl FnMut(LogView) -> ControlFlow<()>,
+    ) -> Option<u64> {
+        let end = from.map_or(self.entries.len(), |from| {
+            self.entries.partition_point(|entry| entry.sequence < from)
+        });
+        let start = end.saturating_sub(most);
+        for entry in self.entries.range(start..end).rev() {
+            let channel = &channels.get(entry.channel).name;
+            if visit(LogView { event: &entry.event, channel }).is_break() {
+                return None;
+            }
+        }
+        (start > 0).then(|| self.entries[start].sequence)
+    }
+
+    /// The message with this ID.
+    pub fn find(&self, id: Uuid) -> Option<&Event> {
+        self.place(id).map(|place| &self.entries[place].event)
+    }
+
+    /// Whether the log holds all that came after the message with this ID, which may be gone.
+    pub fn reaches_back_to(&self, id: Uuid) -> bool {
+        self.entries.front().is_some_and(|oldest| oldest.event.stamp.id <= id)
+    }
+
+    /// Removes the message with this ID; returns its channel.
+    pub fn remove(&mut self, id: Uuid) -> Option<usize> {
+        let entry = self.entries.remove(self.place(id)?)?;
+        self.bytes -= entry.charge();
+        Some(entry.channel)
+    }
+
+    /// Removes the messages of a channel, or all; calls `removed` with the channel of each.
+    pub fn clear(&mut self, channel: Option<usize>, mut removed: impl FnMut(usize)) {
+        let bytes = &mut self.bytes;
+        self.entries.retain(|entry| {
+            let keep = channel.is_some_and(|channel| channel != entry.channel);
+            if !keep {
+                *bytes -= entry.charge();
+                removed(entry.channel);
+            }
+            keep
+        });
+    }
+
+    fn place(&self, id: Uuid) -> Option<usize> {
+        self.entries.binary_search_by(|entry| entry.event.stamp.id.cmp(&id)).ok()
     }
 }
 

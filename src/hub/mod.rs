@@ -6,24 +6,36 @@
 //!
 //! - `state`: the policy, without locks, clocks or IO.
 //! - `sending`: how what there is to send leaves it.
-//! - `channels`, `clients`, `log`, `outbox`: its parts.
+//! - `owner`: what its owner can see and do.
+//! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
 //! - `stats`: figures.
 
+mod bans;
 mod channels;
 mod clients;
 mod log;
 mod outbox;
+mod owner;
 mod sending;
 mod state;
 #[cfg(test)]
 mod state_tests;
 mod stats;
+mod taps;
 
-pub use clients::{ClientCounters, ClientInfo, ClientKey, ClientSummary, Closing};
+pub use bans::{Ban, BanTarget, MAX_BANS};
+pub use channels::ChannelView;
+pub use clients::{
+    ClientCounters, ClientInfo, ClientKey, ClientName, ClientSummary, ClientView, Closing,
+    Departed, Identity,
+};
+pub use log::LogView;
 pub use outbox::Batch;
+pub use owner::{Published, Selection, Tap};
 pub use sending::{Job, Next, Written};
 pub use state::Taken;
 pub use stats::{Stats, Totals};
+pub use taps::{MAX_TAPS, Tapped};
 
 use crate::protocol::{CloseReason, Command, Frame, Refusal};
 use state::State;
@@ -284,7 +296,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let left = self.hub().state().leave(self.key, self.reason);
+        let left = self.hub().state().leave(self.key, self.reason, unix_ms());
         if let Some(summary) = left {
             (self.on_leave)(summary, self.reason);
         }

@@ -7,10 +7,12 @@
 //! What there is to send leaves as [`super::sending`] has it.
 
 use super::HubLimits;
+use super::bans::Bans;
 use super::channels::Channels;
-use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing};
+use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Departed};
 use super::log::MessageLog;
 use super::stats::{Stats, Totals};
+use super::taps::Taps;
 use crate::protocol::closing::Farewell;
 use crate::protocol::event;
 use crate::protocol::{
@@ -23,6 +25,9 @@ use std::time::{Duration, Instant};
 
 /// Pings that may go unanswered before the client counts as gone.
 const MISSED_PINGS: u32 = 2;
+
+/// Clients that have gone and are remembered.
+const MAX_DEPARTED: usize = 1000;
 
 /// What the hub made of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +45,12 @@ pub enum Taken {
 pub(super) struct State {
     pub(super) limits: HubLimits,
     pub(super) clients: Slab<Client>,
-    channels: Channels,
-    log: MessageLog,
+    pub(super) channels: Channels,
+    pub(super) log: MessageLog,
+    pub(super) bans: Bans,
+    pub(super) taps: Taps,
+    /// Clients that have gone, oldest first.
+    pub(super) departed: VecDeque<Departed>,
     stamper: Stamper,
     next_id: u64,
     /// Clients with something to send, or to be told that they are closed.
@@ -58,6 +67,9 @@ impl State {
             limits,
             clients: Slab::new(),
             channels: Channels::default(),
+            bans: Bans::default(),
+            taps: Taps::default(),
+            departed: VecDeque::new(),
             stamper: Stamper::new(seed),
             next_id: 1,
             listed: VecDeque::new(),
@@ -69,17 +81,37 @@ impl State {
     pub fn join(&mut self, info: ClientInfo, now_ms: u64, now: Instant) -> ClientKey {
         let id = self.next_id;
         self.next_id += 1;
-        ClientKey::new(self.clients.insert(Client::new(id, info, now_ms, now)), id)
+        let banned = self.bans.find(&info, now_ms).map(|ban| ban.reason.clone());
+        let slot = self.clients.insert(Client::new(id, info, now_ms, now));
+        if let Some(reason) = banned {
+            self.close_slot(slot, CloseReason::Banned, &reason);
+        }
+        ClientKey::new(slot, id)
     }
 
     /// Forgets a client; what it leaves behind is its summary.
-    pub fn leave(&mut self, key: ClientKey, reason: CloseReason) -> Option<ClientSummary> {
+    pub fn leave(
+        &mut self,
+        key: ClientKey,
+        reason: CloseReason,
+        now_ms: u64,
+    ) -> Option<ClientSummary> {
         self.unsubscribe_all(key);
         self.drop_queue(key.slot, reason);
         let client = self.clients.try_remove(key.slot)?;
         self.queued -= client.outbox.in_flight;
         self.totals.disconnects[reason as usize] += 1;
-        Some(client.summary(key.slot))
+        let summary = client.summary(key.slot);
+        if self.departed.len() >= MAX_DEPARTED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(Departed {
+            client: summary.clone(),
+            reason,
+            text: client.closing.map(|closing| closing.text),
+            closed_at_ms: now_ms,
+        });
+        Some(summary)
     }
 
     pub fn client_count(&self) -> usize {
@@ -165,17 +197,22 @@ impl State {
     }
 
     fn close(&mut self, key: ClientKey, name: &ChannelName) -> Result<(), RefusalReason> {
+        if !self.leave_channel(key, name) {
+            return Err(RefusalReason::NotOpen(name.to_string()));
+        }
+        self.reply_channels(key, CommandKind::Close);
+        Ok(())
+    }
+
+    /// Closes a channel for a client; false if it was not open.
+    pub(super) fn leave_channel(&mut self, key: ClientKey, name: &ChannelName) -> bool {
         let client = &mut self.clients[key.slot];
-        let place = self
-            .channels
-            .find(name)
-            .and_then(|channel| client.open.iter().position(|&open| open == channel))
-            .ok_or_else(|| RefusalReason::NotOpen(name.to_string()))?;
+        let open = |channel| client.open.iter().position(|&open| open == channel);
+        let Some(place) = self.channels.find(name).and_then(open) else { return false };
         let channel = client.open.remove(place);
         client.hears_all &= !name.is_wildcard();
         self.channels.unlisten(channel, key.slot);
-        self.reply_channels(key, CommandKind::Close);
-        Ok(())
+        true
     }
 
     fn reply_channels(&mut self, key: ClientKey, command: CommandKind) {
@@ -193,7 +230,12 @@ impl State {
 
     /// Sends a message: to its sender the result, to all others who listen the event, once each,
     /// and into the log. Returns how many were to receive it.
-    pub fn publish(&mut self, sender: Option<ClientKey>, draft: Draft, now_ms: u64) -> usize {
+    pub fn publish(
+        &mut self,
+        sender: Option<ClientKey>,
+        draft: Draft,
+        now_ms: u64,
+    ) -> (Event, usize) {
         let stamp = self.stamper.next(now_ms);
         let channel = self.channels.find_or_add(draft.channel(), stamp.time_ms);
         let (event, result) = draft.stamp(stamp);
@@ -206,12 +248,13 @@ impl State {
         self.totals.delivered += reached as u64;
         self.channels.logged(channel, stamp.time_ms);
         let (channels, totals) = (&mut self.channels, &mut self.totals);
-        self.log.push(event, channel, |evicted| {
+        self.taps.push(&channels.get(channel).name, &event);
+        self.log.push(event.clone(), channel, |evicted| {
             channels.evicted(evicted);
             totals.evicted += 1;
         });
         self.keep_total();
-        reached
+        (event, reached)
     }
 
     fn deliver(&mut self, sender: Option<ClientKey>, channel: usize, event: &Event) -> usize {
@@ -330,6 +373,7 @@ impl State {
         let queues = self.clients.iter().map(|(_, client)| client.outbox.queued());
         Stats {
             clients: self.clients.len(),
+            taps: self.taps.len(),
             channels: self.channels.len(),
             subscriptions: self.channels.subscriptions(),
             log_messages: self.log.len(),

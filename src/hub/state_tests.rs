@@ -1,7 +1,7 @@
 //! The state against a naive model: the same commands go to both, and every client must have been
 //! sent the same things in the same order, whatever was written when.
 
-use super::clients::{ClientInfo, ClientKey, Closing};
+use super::clients::{ClientInfo, ClientKey, Closing, Identity};
 use super::sending::{Next, Written};
 use super::state::{State, Taken};
 use super::{Batch, HubLimits};
@@ -62,7 +62,11 @@ impl Bench {
     }
 
     fn join(&mut self) -> ClientKey {
-        let info = ClientInfo { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
+        let info = ClientInfo {
+            address: ([127, 0, 0, 1], 1).into(),
+            user_agent: None,
+            identity: Identity::default(),
+        };
         let key = self.state.join(info, 0, Instant::now());
         self.clients.push(key);
         key
@@ -237,7 +241,7 @@ proptest! {
                     bench.clients.retain(|&other| other != key);
                     model.leave(key.id());
                     bench.stuck.remove(&key.id());
-                    prop_assert!(bench.state.leave(key, CloseReason::ClientClosed).is_some());
+                    prop_assert!(bench.state.leave(key, CloseReason::ClientClosed, 0).is_some());
                     gone.push(key);
                 },
                 Step::Send(n, command) => if let Some(key) = pick(n) {
@@ -277,7 +281,7 @@ proptest! {
         prop_assert_eq!(stats.subscriptions, model.open.values().map(Vec::len).sum::<usize>());
         // When all have left and nothing is logged, nothing at all is left.
         for key in bench.clients.clone() {
-            bench.state.leave(key, CloseReason::ClientClosed);
+            bench.state.leave(key, CloseReason::ClientClosed, 0);
         }
         let stats = bench.state.stats();
         prop_assert_eq!((stats.clients, stats.subscriptions, stats.queued_bytes), (0, 0, 0));
@@ -310,7 +314,7 @@ fn live_events_past_the_budget_close_the_listener_and_nobody_else() {
     assert_eq!(bench.received(fast).len(), 1 + 3);
     assert_eq!(bench.send(slow, &json!({"type": "log"})), Taken::Closing);
     assert_eq!(bench.state.stats().queued_bytes, 0);
-    let left = bench.state.leave(slow, CloseReason::TooSlow).expect("a client");
+    let left = bench.state.leave(slow, CloseReason::TooSlow, 0).expect("a client");
     assert_eq!(left.counters.dropped, 2, "one in the queue, and the one that was too much");
 }
 
@@ -379,7 +383,7 @@ fn a_slot_used_again_is_not_the_client_that_had_it() {
     let mut bench = Bench::new(LIMITS);
     let first = open(&mut bench, "x");
     bench.send(first, &json!({"type": "log"}));
-    bench.state.leave(first, CloseReason::ConnectionLost);
+    bench.state.leave(first, CloseReason::ConnectionLost, 0);
     let second = bench.join();
     assert_eq!(first.slot(), second.slot());
     bench.pass(&[]);
@@ -414,7 +418,7 @@ fn a_message_of_the_owner_reaches_every_listener() {
         panic!("a message")
     };
     assert_eq!(draft.channel(), &ChannelName::from_text("x"));
-    assert_eq!(bench.state.publish(None, draft, 5), 2);
+    assert_eq!(bench.state.publish(None, draft, 5).1, 2);
     bench.pass(&[]);
     assert_eq!(bench.received(listener).len(), 2);
     assert_eq!(bench.received(everything).len(), 2);

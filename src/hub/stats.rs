@@ -7,6 +7,8 @@ use crate::protocol::{CloseReason, CommandKind, RefusalReason};
 pub struct Stats {
     /// Clients connected, those being closed included.
     pub clients: usize,
+    /// Streams of the log that are being read.
+    pub taps: usize,
     /// Channels with listeners or logged messages.
     pub channels: usize,
     /// Open channels of all clients together.

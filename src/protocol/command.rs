@@ -93,6 +93,21 @@ pub fn parse(text: &str, limits: CommandLimits) -> Result<Command, Refusal> {
     .map_err(refuse)
 }
 
+/// Reads a message that needs no `type` to be one: what is called so is ignored, as are `ID` and
+/// `time`.
+///
+/// # Errors
+/// The text is no message; the refusal says why.
+pub fn parse_message(text: &str, limits: CommandLimits) -> Result<Draft, Refusal> {
+    let refuse = |reason| Refusal { command: Some(CommandKind::Message), reason };
+    let fields = fields(text).map_err(refuse)?;
+    let depth = json::depth(text);
+    if depth > json::MAX_DEPTH {
+        return Err(refuse(RefusalReason::TooDeep { depth }));
+    }
+    message(&fields, text.len(), limits).map_err(refuse)
+}
+
 /// The keys of an object (canonical literals, with their quotes), each once, with the text of
 /// their values.
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);

@@ -25,6 +25,9 @@ pub const LOG_WRAPPER_BYTES: usize = 128;
 /// Bytes that a message's event leaves free in a frame, for the wrapper of a result or a log.
 pub const EVENT_RESERVE_BYTES: usize = 1024;
 
+/// Most bytes of the owner's reason in [`closed`].
+pub const MAX_REASON_BYTES: usize = 255;
+
 /// A message ready but for its ID and time.
 #[derive(Debug, PartialEq)]
 pub struct Draft {
@@ -179,6 +182,19 @@ pub fn log_result<'a>(
         out.extend_from_slice(br#","truncated":true,"next":"#);
         push_number((start + count) as u64, &mut out);
     }
+    out.push(b'}');
+    Frame::text(out)
+}
+
+/// The event that tells a client that the owner has closed a channel for it; `reason` is cut to
+/// [`MAX_REASON_BYTES`].
+pub fn closed(channel: &ChannelName, reason: &str) -> Frame {
+    let mut out = vec![0; HEADROOM];
+    out.extend_from_slice(br#"{"type":"closed","channel":"#);
+    out.extend_from_slice(channel.as_json().as_bytes());
+    out.extend_from_slice(br#","reason":"#);
+    let cut = reason.floor_char_boundary(MAX_REASON_BYTES);
+    json::write_text(&reason[..cut], &mut out);
     out.push(b'}');
     Frame::text(out)
 }

@@ -63,10 +63,7 @@ impl Frame {
     /// A close frame; the reason is cut to what fits. Without a code there is no payload.
     pub fn close(code: Option<u16>, reason: &str) -> Self {
         let Some(code) = code else { return Self::control(CLOSE, &[]) };
-        let mut end = reason.len().min(MAX_CLOSE_REASON_BYTES);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = reason.floor_char_boundary(MAX_CLOSE_REASON_BYTES);
         let mut payload = code.to_be_bytes().to_vec();
         payload.extend_from_slice(&reason.as_bytes()[..end]);
         Self::control(CLOSE, &payload)

@@ -1,0 +1,96 @@
+//! What the server is, how it does, what it was told, and what it logs.
+
+use super::answer::Answer;
+use super::auth::{Owner, Reader};
+use super::body::JsonText;
+use super::models::{Info, LogLevel, PROTOCOL, Setting, Settings, Stats};
+use super::problem::{Problem, failures};
+use super::types::Time;
+use super::{Shared, Tag};
+use crate::telemetry;
+use poem_openapi::OpenApi;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+/// Most characters of a filter.
+const MAX_FILTER: usize = 1024;
+
+failures!(
+    /// What may go wrong with what is only looked at.
+    LookFailure:
+);
+failures!(
+    /// What may go wrong with the filter.
+    LogLevelFailure: 400, 403, 413, 415, 500
+);
+
+/// The operations.
+pub(super) struct Server(pub Arc<Shared>);
+
+#[OpenApi(tag = "Tag::Server")]
+impl Server {
+    /// See the figures
+    ///
+    /// What the hub holds, and what has happened since it started. `/metrics` has more, for
+    /// Prometheus.
+    #[oai(path = "/stats", method = "get", operation_id = "getStats")]
+    async fn stats(&self, _reader: Reader) -> Result<Answer<Stats>, LookFailure> {
+        Ok(Answer::of(&self.0.hub.stats().into()))
+    }
+
+    /// See what this is
+    ///
+    /// Version, protocol, and since when it runs.
+    #[oai(path = "/info", method = "get", operation_id = "getInfo")]
+    async fn info(&self, _reader: Reader) -> Result<Answer<Info>, LookFailure> {
+        let since = self.0.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Answer::of(&Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol_versions: vec![PROTOCOL],
+            started_at: Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            uptime_seconds: self.0.started_instant.elapsed().as_secs(),
+            stopping: self.0.hub.is_stopping(),
+        }))
+    }
+
+    /// See the settings
+    ///
+    /// What applies and where each value came from, as `skynet check-config` prints it; secrets
+    /// are masked.
+    #[oai(path = "/config", method = "get", operation_id = "getConfig")]
+    async fn config(&self, _reader: Reader) -> Result<Answer<Settings>, LookFailure> {
+        let settings = self.0.effective.settings().iter().map(|setting| Setting {
+            setting: format!("{}.{}", setting.section, setting.name),
+            value: setting.value.clone(),
+            source: setting.source.clone(),
+        });
+        Ok(Answer::of(&Settings { settings: settings.collect() }))
+    }
+
+    /// Change what is logged
+    ///
+    /// Until the next start: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and
+    /// `TARGET=LEVEL` for single modules, as in `info,skynet::gateway=debug`.
+    #[oai(path = "/log-level", method = "put", operation_id = "setLogLevel")]
+    async fn set_log_level(
+        &self,
+        _owner: Owner,
+        body: JsonText<LogLevel>,
+    ) -> Result<Answer<LogLevel>, LogLevelFailure> {
+        let mut fields = body.fields()?;
+        let log = fields.text("log", MAX_FILTER)?;
+        fields.finish()?;
+        let log = log.ok_or_else(|| Problem::field("log", "it must be given"))?;
+        match telemetry::set_filter(&log) {
+            Ok(()) => {
+                tracing::info!(log, "what is logged has been changed");
+                Ok(Answer::of(&LogLevel { log }))
+            }
+            Err(telemetry::FilterError::Wrong(words)) => Err(Problem::field("log", words).into()),
+            Err(telemetry::FilterError::NotStarted) => {
+                tracing::error!("what is logged cannot be changed: this program writes no log");
+                Err(Problem::internal().into())
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Who a client says it is, at the handshake.
+//!
+//! A client may claim a name, and the number and label of its computer, by headers or by the query
+//! of its URL; anybody can. A token of the configuration proves the name it stands for. Tokens are
+//! compared elsewhere; here is only what the request says.
+
+use crate::access::HubTokens;
+use crate::hub::{ClientName, Identity};
+use poem::Request;
+use poem::http::{HeaderName, header};
+
+/// Most characters of a name, of a computer's number, and of its label.
+const MAX_CHARACTERS: usize = 64;
+
+/// Why a client is not who it says it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Mistaken {
+    /// A name, number or label is empty, too long or not printable.
+    Malformed(&'static str),
+    /// The token is none of the configuration's.
+    BadToken,
+    /// The claimed name is one that only a token proves.
+    NameNeedsToken,
+}
+
+impl Mistaken {
+    /// The reason in the close frame of who showed no good token.
+    pub fn text(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::BadToken => "the token was not accepted",
+            Self::NameNeedsToken => "this name needs its token",
+        }
+    }
+}
+
+/// Who the client of a request is.
+pub(super) fn identify(request: &Request, tokens: &HubTokens) -> Result<Identity, Mistaken> {
+    // A query that cannot be read says nothing.
+    let query: Vec<(String, String)> = request.params().unwrap_or_default();
+    let given = |name: &'static str, key: &'static str| {
+        let header = header_text(request, HeaderName::from_static(name));
+        header.or_else(|| query.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone()))
+    };
+    let printable = |text: Option<String>, what| match text {
+        None => Ok(None),
+        Some(text) if is_printable(&text) => Ok(Some(text.into_boxed_str())),
+        Some(_) => Err(Mistaken::Malformed(what)),
+    };
+    let claimed = printable(given("skynet-name", "name"), "the name (Skynet-Name, or ?name=)")?;
+    let computer_id = printable(
+        given("skynet-computer-id", "id"),
+        "the computer's number (Skynet-Computer-Id, or ?id=)",
+    )?;
+    let label = printable(
+        given("skynet-computer-label", "label"),
+        "the computer's label (Skynet-Computer-Label, or ?label=)",
+    )?;
+    let token = bearer(request)
+        .or_else(|| query.iter().find(|(key, _)| key == "token").map(|(_, value)| value.clone()));
+    let name = match token {
+        Some(token) => {
+            let proven = tokens.name_of(&token).ok_or(Mistaken::BadToken)?;
+            Some(ClientName::Proven(proven.into()))
+        }
+        None if claimed.as_deref().is_some_and(|name| tokens.has_name(name)) => {
+            return Err(Mistaken::NameNeedsToken);
+        }
+        None => claimed.map(ClientName::Claimed),
+    };
+    Ok(Identity { name, computer_id, label })
+}
+
+/// The token of an Authorization header; another scheme than Bearer is no token.
+fn bearer(request: &Request) -> Option<String> {
+    let header = header_text(request, header::AUTHORIZATION)?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn header_text(request: &Request, name: HeaderName) -> Option<String> {
+    let value = request.headers().get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn is_printable(text: &str) -> bool {
+    let characters = text.chars().count();
+    (1..=MAX_CHARACTERS).contains(&characters)
+        && text.chars().all(|character| !character.is_control() && character != '\u{fffd}')
+}
