@@ -14,6 +14,7 @@ Usage: commands.py [--show] PATH_OF_THE_BINARY PAGE.md…   (--show: print each 
 Needs bash and curl.
 """
 
+import contextlib
 import json
 import pathlib
 import re
@@ -36,7 +37,7 @@ CONFIG = f"""
 name = "gate"
 token = "{GATE_TOKEN}"
 """
-# Who is there, in the order of coming: headers, channels, messages.
+# Who is there, in the order of coming: headers, channels, messages. The last one leaves at once.
 CAST = [
     (
         {"Skynet-Name": "lamps", "Skynet-Computer-Id": "12", "Skynet-Computer-Label": "Hall"},
@@ -46,6 +47,7 @@ CAST = [
     ({"Authorization": f"Bearer {GATE_TOKEN}"}, ["doors"], [("doors", "knock")]),
     ({}, ["chat"], [("chat", "hello")]),
     ({"Skynet-Name": "noisy"}, ["chat"], []),
+    ({"Skynet-Name": "visitor"}, [], []),
 ]
 VOLATILE = re.compile(
     r"time|.*_at|at|last_activity|.*_seconds|version|address|bytes_.*|.*_bytes|round_trip_ms|user_agent"
@@ -132,8 +134,9 @@ class Reader:
         for shown, came in self._learnt.items():
             text = text.replace(shown, came)
         if command.status is None:
-            self._shell(text)
-            self._variables.append(text)
+            # What is set is kept as it came: it may depend on what later commands change.
+            names = re.findall(r"^\s*(\w+)=", text, re.MULTILINE)
+            self._variables.append(self._shell(f"{text}\ndeclare -p {' '.join(names)}").stdout)
             return
         # What only looks may be asked again until what was done before has come to pass.
         patient = not re.search(r"\s-X|\s--request|\s-d|\s--data|\s--json|/stream", text)
@@ -222,38 +225,35 @@ def plain(text):
     return TIME.sub("TIME", UUID.sub("UUID", text)).strip()
 
 
-def enter(server):
-    """Lets the cast in. Whoever is thrown out stays out."""
-    sockets = []
+def enter(server, until):
+    """Lets the cast in, `until` when. Whoever is thrown out stays out."""
+    url = f"ws://{server.host}:{server.port}/connect"
     for headers, channels, messages in CAST:
-        url = f"ws://{server.host}:{server.port}/connect"
-        socket = connect(url, additional_headers=headers, compression=None, user_agent_header="computer")
-        sockets.append(socket)
+        client = connect(
+            url, additional_headers=headers, compression=None, user_agent_header="computer"
+        )
+        socket = until.enter_context(client)
         for channel in channels:
             socket.send(json.dumps({"type": "open", "channel": channel}))
             socket.recv(timeout=DEADLINE_S)
         for channel, message in messages:
             socket.send(json.dumps({"type": "message", "channel": channel, "message": message}))
             socket.recv(timeout=DEADLINE_S)
-    return sockets
+    socket.close()
 
 
 def read(binary, page, show):
-    config = pathlib.Path("hub.toml")
-    with Server(binary, arguments=["--config", str(config)], files={config: CONFIG}) as server:
-        sockets = enter(server)
-        try:
-            reader, count = Reader(server, show), 0
-            for command in commands(page):
-                try:
-                    reader.run(command)
-                except Failure as failure:
-                    raise Failure(f"{page}:{command.line}: {failure}") from None
-                count += command.status is not None
-        finally:
-            for socket in sockets:
-                socket.close()
-        print(f"ok      {page}: {count} commands")
+    server = Server(binary, arguments=["--config", "hub.toml"], files={"hub.toml": CONFIG})
+    with server, contextlib.ExitStack() as until:
+        enter(server, until)
+        reader, count = Reader(server, show), 0
+        for command in commands(page):
+            try:
+                reader.run(command)
+            except Failure as failure:
+                raise Failure(f"{page}:{command.line}: {failure}") from None
+            count += command.status is not None
+    print(f"ok      {page}: {count} commands")
 
 
 def main():
