@@ -1,0 +1,70 @@
+"""What schemathesis is told beside the command line of contract.py, which loads this file.
+
+Streams are bounded, since otherwise each would last to the timeout. Every answer is written down, so that
+contract.py can tell which operations never succeeded. Rules that a document of OpenAPI 3.0 cannot hold are
+listed here, each with the answer that it is given: where the document says that a request is right, only they
+may refuse it.
+"""
+
+import json
+import os
+import threading
+
+import schemathesis
+from schemathesis.openapi.checks import RejectedPositiveData
+
+STREAM_S = 1
+# The operation, and the field that is refused with 400.
+BEYOND_THE_DOCUMENT = {
+    # A cursor is what an answer gave.
+    ("GET /channels", "cursor"),
+    ("GET /channels/{channel}/listeners", "cursor"),
+    ("GET /clients", "cursor"),
+    # Which channels a client had open is not kept when it goes.
+    ("GET /clients", "channel"),
+    # Of two parameters, exactly one.
+    ("DELETE /log", "channel"),
+    # Networks, durations and filters of the log have rules that no pattern holds.
+    ("GET /clients", "address"),
+    ("POST /clients/kick", "address"),
+    ("POST /bans", "address"),
+    ("POST /bans", "duration"),
+    ("DELETE /clients/{id}", "ban"),
+    ("PUT /log-level", "log"),
+    # A ban ends in the future, and by one of two fields.
+    ("POST /bans", "expires_at"),
+}
+# An Idempotency-Key belongs to one body.
+KEY_REUSED = ("POST /messages", 422)
+_writing = threading.Lock()
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Ends a stream after a second, unless its bound is what is wrong with the request."""
+    if case.operation.label != "GET /log/stream":
+        return
+    case.query = case.query or {}
+    asked = case.query.get("max_seconds", STREAM_S)
+    if isinstance(asked, (int, float)) and asked >= STREAM_S:
+        case.query["max_seconds"] = STREAM_S
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    line = json.dumps([case.operation.label, response.status_code])
+    with _writing, open(os.environ["CONTRACT_ANSWERS"], "a", encoding="utf-8") as answers:
+        answers.write(line + "\n")
+
+
+@schemathesis.hook
+def filter_failure(context, failure, case, response):
+    """Whether it is one: a rule beyond the document may refuse what the document allows."""
+    if not isinstance(failure, RejectedPositiveData):
+        return True
+    operation, status = case.operation.label, response.status_code
+    if status != 400:
+        return (operation, status) != KEY_REUSED
+    problem = json.loads(response.content)
+    fields = [error["field"] for error in problem.get("errors", [])]
+    return not fields or any((operation, field) not in BEYOND_THE_DOCUMENT for field in fields)
