@@ -16,8 +16,9 @@ use serde::Serialize;
 /// What stands in `Content-Type`.
 const CONTENT_TYPE: &str = "application/problem+json";
 
-/// Answered to every operation: no token, a browser led astray, too many wrong tokens.
-const ALWAYS: [u16; 3] = [401, 421, 429];
+/// Answered to every operation: no token, a browser led astray, too many wrong tokens, a head too
+/// large for the listener.
+const ALWAYS: [u16; 4] = [401, 421, 429, 431];
 
 /// Why a request was refused, in a word that does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
@@ -266,14 +267,16 @@ fn response(status: u16) -> MetaResponse {
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(schema)),
     };
+    let problem = MetaMediaType {
+        content_type: CONTENT_TYPE,
+        schema: MetaSchemaRef::Reference("Problem".to_owned()),
+    };
     MetaResponse {
         description: description(status),
         status: Some(status),
         status_range: None,
-        content: vec![MetaMediaType {
-            content_type: CONTENT_TYPE,
-            schema: MetaSchemaRef::Reference("Problem".to_owned()),
-        }],
+        // The last comes from the listener, which knows nothing of problems.
+        content: if status == 431 { vec![] } else { vec![problem] },
         headers: match status {
             401 => vec![header(
                 "WWW-Authenticate",
@@ -302,6 +305,7 @@ fn description(status: u16) -> &'static str {
         421 => "The request asks for a host that this is not; see `admin.allowed_hosts`.",
         422 => "The key of idempotence was used with another body.",
         429 => "Too many wrong tokens wait for their answer.",
+        431 => "The path, the query and the headers together are too large.",
         500 => "The server could not do all of it; `detail` says what.",
         503 => "Not now; try again later.",
         _ => "An error.",
