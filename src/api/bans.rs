@@ -125,11 +125,14 @@ impl Bans {
     }
 
     /// End a ban
+    ///
+    /// Whom it kept out may come in again.
     #[oai(path = "/bans/:id", method = "delete", operation_id = "deleteBan")]
     async fn delete(
         &self,
         _owner: Owner,
         /// The ban's ID.
+        #[oai(validator(minimum(value = "0")))]
         id: Path<u64>,
     ) -> Result<Done, UnbanFailure> {
         if !self.0.hub.unban(id.0) {

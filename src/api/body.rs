@@ -54,8 +54,8 @@ impl Fields {
     /// A channel.
     pub fn channel(&mut self, field: &str) -> Result<Option<ChannelName>, Problem> {
         let Some(value) = self.take(field) else { return Ok(None) };
-        let name = ChannelName::from_json(value.get(), super::types::MAX_PARAMETER);
-        name.map(Some).map_err(|reason| Problem::field(field, reason.to_string()))
+        let name = ChannelName::from_json(value.get(), usize::MAX);
+        name.map(Some).map_err(|reason| Problem::field(field, super::problem::words(&reason)))
     }
 
     /// A text that `parse` reads; `allowed` says what it may be.
@@ -78,9 +78,8 @@ impl Fields {
         }
     }
 
-    /// A field; one that is null counts as absent.
     fn take(&mut self, field: &str) -> Option<Box<RawValue>> {
-        self.0.remove(field).filter(|value| value.get() != "null")
+        self.0.remove(field)
     }
 }
 
@@ -131,10 +130,9 @@ mod tests {
 
     #[test]
     fn an_error_names_the_field() {
-        let mut given = fields(r#"{"a":5,"b":"x","c":null,"d":true,"e":"ééé"}"#);
+        let mut given = fields(r#"{"a":5,"b":"x","d":true,"e":"ééé"}"#);
         assert_eq!(given.text("a", 9).unwrap_err().errors[0].field, "a");
         assert_eq!(given.flag("b").unwrap_err().errors[0].field, "b");
-        assert_eq!(given.text("c", 9), Ok(None));
         assert_eq!(given.text("absent", 9), Ok(None));
         assert_eq!(given.text("e", 3), Ok(Some("ééé".to_owned())));
         assert_eq!(given.finish().unwrap_err().errors[0].field, "d");

@@ -4,7 +4,7 @@
 //! anything else is the string as it stands: `5`, `"5"`, `chat`.
 
 use super::types::MAX_PARAMETER;
-use crate::protocol::{ChannelName, RefusalReason};
+use crate::protocol::ChannelName;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::Value;
@@ -20,17 +20,17 @@ impl ChannelParam {
     ///
     /// # Errors
     /// It is a number beyond the range of IEEE doubles, or longer than any channel.
-    pub fn parse(text: &str) -> Result<Self, RefusalReason> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let is_json = serde_json::from_str::<&RawValue>(text)
             .is_ok_and(|value| value.get().len() == text.len());
         let literal =
             text.starts_with(['"', '-']) || text.starts_with(|c: char| c.is_ascii_digit());
-        if is_json && literal {
-            return ChannelName::from_json(text, MAX_PARAMETER).map(Self);
+        if text.chars().count() > MAX_PARAMETER {
+            return Err(format!("it must have at most {MAX_PARAMETER} characters"));
         }
-        if text.len() > MAX_PARAMETER {
-            let (bytes, limit) = (text.len(), MAX_PARAMETER);
-            return Err(RefusalReason::ChannelName { bytes, limit });
+        if is_json && literal {
+            let name = ChannelName::from_json(text, usize::MAX);
+            return name.map(Self).map_err(|reason| super::problem::words(&reason));
         }
         Ok(Self(ChannelName::from_text(text)))
     }
@@ -102,9 +102,9 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_finite_and_a_name_too_long_are_refused() {
-        assert_eq!(ChannelParam::parse("1e999"), Err(RefusalReason::ChannelNotFinite));
-        let long = "é".repeat(MAX_PARAMETER / 2 + 1);
-        assert!(matches!(ChannelParam::parse(&long), Err(RefusalReason::ChannelName { .. })));
+        assert!(ChannelParam::parse("1e999").unwrap_err().contains("finite"));
+        let long = "é".repeat(MAX_PARAMETER + 1);
+        assert!(ChannelParam::parse(&long).unwrap_err().contains("at most 1024"));
         assert!(ChannelParam::parse(&long[2..]).is_ok());
     }
 }

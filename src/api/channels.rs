@@ -72,13 +72,13 @@ impl Channels {
         &self,
         _reader: Reader,
         /// Only channels whose name begins with this text; of a number, its digits.
-        #[oai(validator(max_length = 4096))]
+        #[oai(validator(max_length = 1024))]
         prefix: Query<Option<String>>,
         /// Only channels whose name contains this text; the case of ASCII letters does not count.
-        #[oai(validator(max_length = 4096))]
+        #[oai(validator(max_length = 1024))]
         q: Query<Option<String>>,
         /// Only channels with so many listeners or more.
-        #[oai(default)]
+        #[oai(default, validator(minimum(value = "0")))]
         min_listeners: Query<u32>,
         /// By what they are sorted.
         #[oai(default)]
@@ -90,7 +90,7 @@ impl Channels {
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<usize>,
         /// The page after that of an answer: its `next`.
-        #[oai(validator(max_length = 8192))]
+        #[oai(validator(max_length = 4096))]
         cursor: Query<Option<String>>,
     ) -> Result<Answer<ChannelPage>, ListFailure> {
         let sort = sort.0;
@@ -145,7 +145,7 @@ impl Channels {
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<usize>,
         /// The page after that of an answer: its `next`.
-        #[oai(validator(max_length = 8192))]
+        #[oai(validator(max_length = 4096))]
         cursor: Query<Option<String>>,
     ) -> Result<Answer<ClientPage>, ChannelFailure> {
         let name = channel.0.0;
@@ -159,7 +159,7 @@ impl Channels {
     }
 }
 
-const _: () = assert!(MAX_CURSOR == 8192, "the bound in the documentation of the parameters");
+const _: () = assert!(MAX_CURSOR == 4096, "the bound in the documentation of the parameters");
 
 fn no_such_channel(name: &ChannelName) -> Problem {
     Problem::not_found(format!(

@@ -204,7 +204,7 @@ impl Clients {
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<usize>,
         /// The page after that of an answer: its `next`.
-        #[oai(validator(max_length = 8192))]
+        #[oai(validator(max_length = 4096))]
         cursor: Query<Option<String>>,
     ) -> Result<Answer<ClientPage>, ListFailure> {
         let (hub, sort) = (&self.0.hub, sort.0);
@@ -231,6 +231,7 @@ impl Clients {
         &self,
         _reader: Reader,
         /// The client's ID.
+        #[oai(validator(minimum(value = "0")))]
         id: Path<u64>,
     ) -> Result<Answer<Client>, ClientFailure> {
         let hub = &self.0.hub;
@@ -255,6 +256,7 @@ impl Clients {
         &self,
         _owner: Owner,
         /// The client's ID.
+        #[oai(validator(minimum(value = "0")))]
         id: Path<u64>,
         /// What its program is told.
         #[oai(validator(min_length = 1, max_length = 123))]
@@ -299,6 +301,7 @@ impl Clients {
         &self,
         _owner: Owner,
         /// The client's ID.
+        #[oai(validator(minimum(value = "0")))]
         id: Path<u64>,
         /// The channel.
         channel: Path<ChannelParam>,

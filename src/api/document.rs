@@ -4,7 +4,7 @@ use super::{Operations, PREFIX};
 use poem::endpoint::make_sync;
 use poem::http::header;
 use poem::{Endpoint, EndpointExt, Response};
-use poem_openapi::{LicenseObject, OpenApi, OpenApiService, ServerObject};
+use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject};
 use serde_json::{Map, Value};
 use std::sync::OnceLock;
 
@@ -27,6 +27,7 @@ const DESCRIPTION: &str = "See everything that goes on in a Skynet hub, and act 
 pub(super) fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
     OpenApiService::new(api, "Skynet", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
+        .contact(ContactObject::new().name("The owner of this server"))
         .license(LicenseObject::new("MIT").url("https://spdx.org/licenses/MIT.html"))
         .server(ServerObject::new(PREFIX).description("This server"))
 }

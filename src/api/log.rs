@@ -62,10 +62,10 @@ impl Log {
         /// The entry after the last one of a slice.
         end: Query<Option<i64>>,
         /// Only messages of these channels; may be given several times.
-        #[oai(default, validator(max_items = 64))]
+        #[oai(default, validator(max_items = 16))]
         channel: Query<Vec<ChannelParam>>,
         /// Only messages whose JSON contains this text; the case of ASCII letters does not count.
-        #[oai(validator(min_length = 1, max_length = 4096))]
+        #[oai(validator(min_length = 1, max_length = 1024))]
         q: Query<Option<String>>,
         /// Only messages from this time, or this message, on.
         since: Query<Option<Moment>>,
@@ -177,15 +177,16 @@ impl Log {
     /// `dropped`. A comment, or an empty line, every 15 seconds shows that the connection lives.
     /// At most 64 streams are served at a time.
     #[oai(path = "/log/stream", method = "get", operation_id = "streamLog")]
+    #[allow(clippy::too_many_arguments)] // One for each parameter of the query.
     async fn stream(
         &self,
         reader: Reader,
         headers: &HeaderMap,
         /// Only messages of these channels; may be given several times.
-        #[oai(default, validator(max_items = 64))]
+        #[oai(default, validator(max_items = 16))]
         channel: Query<Vec<ChannelParam>>,
         /// So many logged messages come first.
-        #[oai(default, validator(maximum(value = "1000")))]
+        #[oai(default, validator(minimum(value = "0"), maximum(value = "1000")))]
         last: Query<usize>,
         /// The stream ends after so many messages.
         #[oai(validator(minimum(value = "1"), maximum(value = "9007199254740991")))]

@@ -115,7 +115,7 @@ impl Messages {
 }
 
 fn refused(reason: &RefusalReason) -> Problem {
-    let words = reason.to_string();
+    let words = super::problem::words(reason);
     match reason {
         RefusalReason::MessageSize { .. } => Problem::too_large(words),
         RefusalReason::ChannelType { .. }

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// Most characters of a cursor.
-pub(super) const MAX_CURSOR: usize = 8192;
+pub(super) const MAX_CURSOR: usize = 4096;
 
 /// Entries of a page, unless asked for otherwise.
 pub(super) fn default_limit() -> usize {

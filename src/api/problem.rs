@@ -4,6 +4,7 @@
 //! of its own, made with `failures!`, so that its documentation cannot forget one.
 
 use super::paths::Paths;
+use crate::protocol::RefusalReason;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -15,8 +16,9 @@ use serde::Serialize;
 /// What stands in `Content-Type`.
 const CONTENT_TYPE: &str = "application/problem+json";
 
-/// Answered to every operation: no token, a browser led astray, too many wrong tokens.
-const ALWAYS: [u16; 3] = [401, 421, 429];
+/// Answered to every operation: no token, a browser led astray, too many wrong tokens, a head too
+/// large for the listener.
+const ALWAYS: [u16; 4] = [401, 421, 429, 431];
 
 /// Why a request was refused, in a word that does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
@@ -95,7 +97,7 @@ pub struct Problem {
 
 /// The header that goes with some statuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Headers(Option<(header::HeaderName, HeaderValue)>);
+struct Headers(Option<Box<(header::HeaderName, HeaderValue)>>);
 
 impl Problem {
     /// A problem in one sentence.
@@ -110,10 +112,10 @@ impl Problem {
             headers: Headers(match status {
                 StatusCode::UNAUTHORIZED => {
                     let value = HeaderValue::from_static("Bearer realm=\"skynet\"");
-                    Some((header::WWW_AUTHENTICATE, value))
+                    Some(Box::new((header::WWW_AUTHENTICATE, value)))
                 }
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+                    Some(Box::new((header::RETRY_AFTER, HeaderValue::from_static("1"))))
                 }
                 _ => None,
             }),
@@ -174,8 +176,8 @@ impl Problem {
             let detail = format!("this path allows {allowed}");
             let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed);
             let mut problem = Self::new(status, code, detail);
-            problem.headers.0 =
-                HeaderValue::try_from(allowed).ok().map(|allowed| (header::ALLOW, allowed));
+            let allow = HeaderValue::try_from(allowed).ok();
+            problem.headers.0 = allow.map(|allowed| Box::new((header::ALLOW, allowed)));
             return problem;
         }
         if error.is::<ContentTypeError>() {
@@ -195,10 +197,38 @@ impl Problem {
     }
 }
 
-/// The framework's words without the names of its types.
-fn readable(reason: &str) -> &str {
-    let reason = reason.split_once("\": ").map_or(reason, |(_, rest)| rest);
-    reason.split(" (occurred while parsing").next().unwrap_or(reason)
+/// A refusal of the protocol, without the kind of error that clients expect in front.
+pub(super) fn words(reason: &RefusalReason) -> String {
+    let words = reason.to_string();
+    let plain = words.strip_prefix("Error: ").or_else(|| words.strip_prefix("SyntaxError: "));
+    plain.map_or(words.clone(), str::to_owned)
+}
+
+/// The framework's words in words for people.
+fn readable(reason: &str) -> String {
+    if let Some(rule) = reason.split("verification failed. ").nth(1) {
+        let (name, bounds) = rule.trim_end_matches(')').split_once('(').unwrap_or((rule, ""));
+        let bound = bounds.split(',').next().unwrap_or(bounds);
+        return match name {
+            "minimum" => format!("it must be at least {bound}"),
+            "maximum" => format!("it must be at most {bound}"),
+            "minLength" => format!("it must have {bound} characters or more"),
+            "maxLength" => format!("it must have at most {bound} characters"),
+            "maxItems" => format!("it may be given at most {bound} times"),
+            _ => rule.to_owned(),
+        };
+    }
+    // `failed to parse "TYPE": WORDS (occurred while parsing "TYPE")`
+    let words = reason.split_once("\": ").map_or(reason, |(_, rest)| rest);
+    let words = words.split(" (occurred while parsing").next().unwrap_or(words);
+    match words {
+        _ if words.contains("digit") || words.contains("from empty string") => {
+            "it must be a whole number".to_owned()
+        }
+        _ if words.contains("number too") => "it is out of range".to_owned(),
+        _ if words.contains("expects an input value") => "it must be given, in UTF-8".to_owned(),
+        _ => words.to_owned(),
+    }
 }
 
 impl IntoResponse for Problem {
@@ -208,7 +238,7 @@ impl IntoResponse for Problem {
             .content_type(CONTENT_TYPE)
             // Texts and numbers alone: this cannot fail.
             .body(serde_json::to_vec(&self).unwrap_or_default());
-        if let Some((name, value)) = self.headers.0 {
+        if let Some((name, value)) = self.headers.0.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response
@@ -237,14 +267,16 @@ fn response(status: u16) -> MetaResponse {
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(schema)),
     };
+    let problem = MetaMediaType {
+        content_type: CONTENT_TYPE,
+        schema: MetaSchemaRef::Reference("Problem".to_owned()),
+    };
     MetaResponse {
         description: description(status),
         status: Some(status),
         status_range: None,
-        content: vec![MetaMediaType {
-            content_type: CONTENT_TYPE,
-            schema: MetaSchemaRef::Reference("Problem".to_owned()),
-        }],
+        // The last comes from the listener, which knows nothing of problems.
+        content: if status == 431 { vec![] } else { vec![problem] },
         headers: match status {
             401 => vec![header(
                 "WWW-Authenticate",
@@ -273,6 +305,7 @@ fn description(status: u16) -> &'static str {
         421 => "The request asks for a host that this is not; see `admin.allowed_hosts`.",
         422 => "The key of idempotence was used with another body.",
         429 => "Too many wrong tokens wait for their answer.",
+        431 => "The path, the query and the headers together are too large.",
         500 => "The server could not do all of it; `detail` says what.",
         503 => "Not now; try again later.",
         _ => "An error.",

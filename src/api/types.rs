@@ -15,7 +15,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use uuid::Uuid;
 
 /// Most characters of a text that a parameter holds.
-pub(super) const MAX_PARAMETER: usize = 4096;
+pub(super) const MAX_PARAMETER: usize = 1024;
+
+/// Most characters of a time, a duration, a network.
+const MAX_PLAIN: usize = 64;
 
 /// Longest duration: a hundred years.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -91,7 +94,7 @@ impl ToJSON for ChannelValue {
 impl ParseFromJSON for ChannelValue {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         let spelled = value.unwrap_or_default().to_string();
-        ChannelName::from_json(&spelled, MAX_PARAMETER).map(Self).map_err(ParseError::custom)
+        ChannelName::from_json(&spelled, usize::MAX).map(Self).map_err(ParseError::custom)
     }
 }
 
@@ -153,17 +156,20 @@ pub enum Moment {
     Message(Uuid),
 }
 
-plain_type!(Moment, text(64, "2026-01-31T12:00:00Z"));
+plain_type!(Moment, text(MAX_PLAIN, "2026-01-31T12:00:00Z"));
+
+impl Moment {
+    fn parse(text: &str) -> Option<Self> {
+        let milliseconds = || text.parse().ok().filter(|_| text.len() <= MAX_PLAIN);
+        let id = || Uuid::try_parse(text).ok();
+        let time = || Time::parse(text).map(|time| time.0);
+        id().map(Self::Message).or_else(|| milliseconds().or_else(time).map(Self::Time))
+    }
+}
 
 impl ParseFromParameter for Moment {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
-        if let Ok(milliseconds) = value.parse() {
-            return Ok(Self::Time(milliseconds));
-        }
-        if let Ok(id) = Uuid::try_parse(value) {
-            return Ok(Self::Message(id));
-        }
-        Time::parse(value).map(|time| Self::Time(time.0)).ok_or_else(|| {
+        Self::parse(value).ok_or_else(|| {
             ParseError::custom(
                 "it must be a time such as 2026-01-31T12:00:00Z, a number of milliseconds since \
                  1970, or the ID of a message",
@@ -176,7 +182,7 @@ impl ParseFromParameter for Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(pub IpNet);
 
-plain_type!(Network, text(64, "192.0.2.0/24"));
+plain_type!(Network, text(MAX_PLAIN, "192.0.2.0/24"));
 
 impl Network {
     /// Reads an address, or a network as CIDR has it.
@@ -202,11 +208,12 @@ impl ParseFromParameter for Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
-plain_type!(Span, text(64, "10m"));
+plain_type!(Span, text(MAX_PLAIN, "10m"));
 
 impl Span {
     /// Reads a duration of a second or more.
     pub fn parse(text: &str) -> Option<Self> {
+        let text = Some(text).filter(|text| text.len() <= MAX_PLAIN)?;
         let duration = humantime::parse_duration(text).ok()?;
         (Duration::from_secs(1)..=MAX_DURATION).contains(&duration).then_some(Self(duration))
     }

@@ -257,7 +257,8 @@ impl Hub {
 impl Admission {
     /// Makes a client of it. `on_leave` is told when the client has gone, and why.
     pub fn join(self, info: ClientInfo, on_leave: fn(ClientSummary, CloseReason)) -> Membership {
-        let key = self.0.state().join(info, unix_ms(), Instant::now());
+        // A client that is banned has something to be sent from the first moment.
+        let key = self.0.with_jobs(|state| state.join(info, unix_ms(), Instant::now()));
         // A client whose handshake the hub's stopping has overtaken is closed like the others.
         if self.0.is_stopping() {
             let reason = CloseReason::ServerStopping;

@@ -5,6 +5,7 @@
 //! that keeps lone surrogates. The expectations come from the text of the protocol, never from
 //! the code under test.
 
+mod api;
 mod clients;
 mod faults;
 mod fragments;
