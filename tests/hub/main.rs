@@ -15,6 +15,8 @@ mod limits;
 mod log;
 mod many;
 mod order;
+mod partial;
+mod pings;
 mod queues;
 mod rate;
 mod replay;
