@@ -36,6 +36,9 @@ const HANDSHAKES: usize = 128;
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 96;
 
+/// What the API answers on the hub's listener; all else there is the hub's.
+const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
+
 /// The program, bound and ready to run.
 pub struct App {
     hub: Hub,
@@ -219,10 +222,11 @@ impl App {
             return (self.gateway.or_sentence(hub).boxed(), admin.map_to_response().boxed());
         }
         let hub = match (api, &self.access) {
-            (Some(api), Some(access)) => hub
-                .at("/", self.gateway.sentence())
-                .at("/metrics", api::behind_token(access, metrics))
-                .nest_no_strip("/", api),
+            (Some(api), Some(access)) => {
+                let hub = hub.at("/metrics", api::behind_token(access, metrics));
+                let api = Arc::new(api);
+                SHARED_PATHS.iter().fold(hub, |hub, path| hub.nest_no_strip(path, api.clone()))
+            }
             _ => hub,
         };
         (self.gateway.or_sentence(hub).boxed(), poem::Route::new().map_to_response().boxed())

@@ -23,7 +23,6 @@ use crate::metrics::Metrics;
 use crate::protocol::CommandLimits;
 use crate::protocol::event::EVENT_RESERVE_BYTES;
 use link::Links;
-use poem::endpoint::make_sync;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use rate::Rate;
@@ -94,12 +93,6 @@ impl Gateway {
             async move { response }
         };
         route.catch_error(no_such_page).map_to_response()
-    }
-
-    /// The sentence that says what this is and where, with 404.
-    pub fn sentence(&self) -> impl Endpoint<Output = Response> + 'static {
-        let metrics = self.shared.metrics.clone();
-        make_sync(move |_| handshake::no_such_page(&metrics))
     }
 
     /// Writes to all clients and pings them, for ever.
