@@ -7,7 +7,9 @@ mod clients;
 mod document;
 mod log;
 mod messages;
+mod names;
 mod server;
+mod shared;
 mod stream;
 
 use std::net::SocketAddr;
