@@ -206,11 +206,12 @@ impl App {
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
         });
-        let (hub, gateway) = (self.hub.clone(), self.gateway.clone());
+        let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
         let metrics = ops::metrics(self.metrics.clone(), move || Readings {
             hub: hub.stats(),
             partial_bytes: gateway.partial_bytes(),
             log_lines_dropped: telemetry::dropped_lines(),
+            api_auth_failures: access.as_ref().map_or(0, Access::failures),
         });
         let hub = ops::health(self.gateway.routes(), &self.hub);
         if !shared {

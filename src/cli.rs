@@ -33,6 +33,9 @@ pub enum Command {
     CheckConfig,
     /// Print the commented configuration file with every setting and its default
     DefaultConfig,
+    /// Print the OpenAPI document of the owner's API
+    #[command(name = "openapi")]
+    OpenApi,
     /// Print the owner's token, which is made and kept at first when none is configured
     Token,
 }

@@ -13,6 +13,7 @@ use std::{
 use clap::Parser;
 use skynet::{
     access::{AdminToken, Place},
+    api,
     app::App,
     cli::{Cli, Command},
     config::{self, Config, DEFAULT_FILE, Loaded},
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     match cli.command() {
         // What needs no configuration is told even when that is wrong.
         Command::DefaultConfig => print(DEFAULT_FILE),
+        Command::OpenApi => print(api::document()),
         Command::CheckConfig => configured(cli, |loaded| print(loaded.effective)),
         Command::Token => configured(cli, |loaded| token(&loaded.config)),
         Command::Serve => configured(cli, |loaded| match serve(loaded) {

@@ -76,6 +76,8 @@ pub struct Readings {
     pub partial_bytes: usize,
     /// Lines of the program's own log dropped since the start.
     pub log_lines_dropped: usize,
+    /// Calls of the owner's API with a wrong token since the start.
+    pub api_auth_failures: u64,
 }
 
 /// All metrics.
@@ -99,6 +101,7 @@ pub struct Metrics {
     refused: IntCounterVec,
     dropped: IntCounterVec,
     log_lines_dropped: IntCounter,
+    api_auth_failures: IntCounter,
     messages: IntCounter,
     delivered: IntCounter,
     evicted: IntCounter,
@@ -205,6 +208,10 @@ impl Metrics {
                 "skynet_log_lines_dropped_total",
                 "Lines of the program's own log dropped because they were not taken in time.",
             ),
+            api_auth_failures: make.counter(
+                "skynet_api_auth_failures_total",
+                "Calls of the owner's API with a wrong token.",
+            ),
             messages: make.counter("skynet_messages_total", "Messages sent to channels."),
             delivered: make
                 .counter("skynet_delivered_total", "Events queued for listening clients."),
@@ -277,6 +284,7 @@ impl Metrics {
             (&self.bytes_in, totals.bytes_in),
             (&self.bytes_out, totals.bytes_out),
             (&self.log_lines_dropped, readings.log_lines_dropped as u64),
+            (&self.api_auth_failures, readings.api_auth_failures),
         ] {
             raise(counter, total);
         }
@@ -323,7 +331,7 @@ mod tests {
             max_log_bytes: 8192,
         };
         let hub = Stats { totals, ..Hub::new(limits).stats() };
-        Readings { hub, partial_bytes: 0, log_lines_dropped: 0 }
+        Readings { hub, partial_bytes: 0, log_lines_dropped: 0, api_auth_failures: 0 }
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Access {
         }
     }
 
+    /// Calls with a wrong token since the start.
+    pub fn failures(&self) -> u64 {
+        self.failures.total()
+    }
+
     /// Refuses a request for a host that this is not.
     pub(super) fn check_host(&self, request: &Request) -> Result<(), Problem> {
         let named = request.uri().authority().map(|authority| authority.as_str());

@@ -47,7 +47,7 @@ async fn a_name_is_claimed_by_headers_or_by_the_query_and_shown_as_a_claim() {
                 (Some("mine"), &Value::Bool(false))
             );
             assert_eq!(seen["computer_id"], "5");
-            assert_eq!(seen["label"], "Tür");
+            assert_eq!(seen["computer_label"], "Tür");
         })
         .await;
     }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use super::{Caller, TOKEN, config};
-use crate::support::{TestApp, http, with_app};
+use crate::support::{TestApp, http};
 
 /// A port that was free a moment ago; port 0 never means one listener.
 fn free() -> SocketAddr {
@@ -22,28 +22,26 @@ async fn one_listener_serves_both_and_shows_the_owners_business_for_the_token_al
     settings.hub.listen = free();
     settings.admin.listen = settings.hub.listen;
     assert!(settings.shares_listener());
-    with_app(settings, async |app| {
-        assert_eq!(app.hub(), app.admin());
-        let mut client = app.listener("\"x\"").await;
-        let told =
-            Caller::owner(app).post("/messages", r#"{"channel":"x","message":1}"#, 201).await;
-        assert_eq!(told["received_by"], 1);
-        assert_eq!(client.event().await.number_of("message"), 1.0);
-        for (path, open, with_token) in [
-            ("/healthz", 200, 200),
-            ("/readyz", 200, 200),
-            ("/admin", 200, 200),
-            ("/api/v1/info", 401, 200),
-            ("/docs", 401, 200),
-            ("/openapi.json", 401, 200),
-            ("/", 404, 404),
-            ("/nothing", 404, 404),
-            ("/connect", 426, 426),
-        ] {
-            assert_eq!(status(app, path, false).await, open, "{path} without a token");
-            assert_eq!(status(app, path, true).await, with_token, "{path} with the token");
-        }
-        assert_eq!(status(app, "/metrics", false).await, 401);
-    })
-    .await;
+    let app = TestApp::start(settings).await;
+    assert_eq!(app.hub(), app.admin());
+    let mut client = app.listener("\"x\"").await;
+    let told = Caller::owner(&app).post("/messages", r#"{"channel":"x","message":1}"#, 201).await;
+    assert_eq!(told["received_by"], 1);
+    assert_eq!(client.event().await.number_of("message"), 1.0);
+    for (path, open, with_token) in [
+        ("/healthz", 200, 200),
+        ("/readyz", 200, 200),
+        ("/admin", 200, 200),
+        ("/api/v1/info", 401, 200),
+        ("/docs", 401, 200),
+        ("/openapi.json", 401, 200),
+        ("/metrics", 401, 200),
+        ("/", 404, 404),
+        ("/nothing", 404, 404),
+        ("/connect", 426, 426),
+    ] {
+        assert_eq!(status(&app, path, false).await, open, "{path} without a token");
+        assert_eq!(status(&app, path, true).await, with_token, "{path} with the token");
+    }
+    app.stop().await;
 }
