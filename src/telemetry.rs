@@ -164,4 +164,21 @@ mod tests {
         let text = written("warn,skynet::gateway=debug", LogFormat::Human, false);
         assert!(!text.contains("connected") && text.contains("half a frame"), "{text}");
     }
+
+    #[test]
+    fn what_is_logged_can_be_changed_while_it_is() {
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let bytes = Arc::new(Mutex::new(Vec::new()));
+            let kept = bytes.clone();
+            let config = TelemetryConfig { log: "warn".into(), format };
+            let (lines, filter) = subscriber(&config, move || Shared(kept.clone()), false).unwrap();
+            tracing::subscriber::with_default(lines, || {
+                tracing::info!("before");
+                filter(EnvFilter::new("info")).unwrap();
+                tracing::info!("after");
+            });
+            let text = String::from_utf8(bytes.lock().unwrap().clone()).unwrap();
+            assert!(!text.contains("before") && text.contains("after"), "{text}");
+        }
+    }
 }

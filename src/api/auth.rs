@@ -1,7 +1,7 @@
 //! Who may call: the token of a request, the host it asks for, and what both open.
 //!
 //! [`Access`] stands before every operation, those that do not exist included; an operation
-//! itself says by an argument whether it needs [`Reader`] or [`Owner`]. The game host makes players'
+//! itself says by an argument whether it needs a `Reader` or the `Owner`. The game host makes players'
 //! requests too, so the address of a caller counts for nothing.
 
 use super::problem::{Code, Problem};

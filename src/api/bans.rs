@@ -132,7 +132,7 @@ impl Bans {
         &self,
         _owner: Owner,
         /// The ban's ID.
-        #[oai(validator(minimum(value = "0")))]
+        #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
         id: Path<u64>,
     ) -> Result<Done, UnbanFailure> {
         if !self.0.hub.unban(id.0) {

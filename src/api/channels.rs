@@ -78,7 +78,7 @@ impl Channels {
         #[oai(validator(max_length = 1024))]
         q: Query<Option<String>>,
         /// Only channels with so many listeners or more.
-        #[oai(default, validator(minimum(value = "0")))]
+        #[oai(default, validator(minimum(value = "0"), maximum(value = "4294967295")))]
         min_listeners: Query<u32>,
         /// By what they are sorted.
         #[oai(default)]

@@ -231,7 +231,7 @@ impl Clients {
         &self,
         _reader: Reader,
         /// The client's ID.
-        #[oai(validator(minimum(value = "0")))]
+        #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
         id: Path<u64>,
     ) -> Result<Answer<Client>, ClientFailure> {
         let hub = &self.0.hub;
@@ -256,7 +256,7 @@ impl Clients {
         &self,
         _owner: Owner,
         /// The client's ID.
-        #[oai(validator(minimum(value = "0")))]
+        #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
         id: Path<u64>,
         /// What its program is told.
         #[oai(validator(min_length = 1, max_length = 123))]
@@ -301,7 +301,7 @@ impl Clients {
         &self,
         _owner: Owner,
         /// The client's ID.
-        #[oai(validator(minimum(value = "0")))]
+        #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
         id: Path<u64>,
         /// The channel.
         channel: Path<ChannelParam>,

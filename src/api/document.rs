@@ -62,8 +62,9 @@ fn write() -> String {
 /// Puts an example beside the schema of each kind of content.
 fn show(holder: Option<&mut Value>, example: &Value) {
     let contents = holder.and_then(|holder| holder.get_mut("content")?.as_object_mut());
-    for content in contents.into_iter().flat_map(|contents| contents.values_mut()) {
-        content["example"] = example.clone();
+    for (kind, content) in contents.into_iter().flatten() {
+        // Where kinds differ, each has an example of its own.
+        content["example"] = example.get(kind).unwrap_or(example).clone();
     }
 }
 

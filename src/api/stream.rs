@@ -18,6 +18,7 @@ use poem_openapi::ApiResponse;
 use poem_openapi::registry::{
     MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
+use serde_json::Value;
 use std::collections::HashSet;
 use std::future::pending;
 use std::time::Duration;
@@ -299,15 +300,30 @@ impl IntoResponse for Tail {
 
 impl ApiResponse for Tail {
     fn meta() -> MetaResponses {
-        let text = || MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")));
-        let content = [EVENT_STREAM, NDJSON]
-            .map(|content_type| MetaMediaType { content_type, schema: text() })
-            .into();
+        let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
+        let text = |description| MetaSchema {
+            description: Some(description),
+            ..MetaSchema::new("string")
+        };
+        let kinds = ["message", "gap", "dropped"].map(Value::from).to_vec();
+        let event = MetaSchema {
+            description: Some("An event."),
+            required: vec!["event", "data"],
+            properties: vec![
+                ("id", inline(text("The message's ID."))),
+                ("event", inline(MetaSchema { enum_items: kinds, ..text("What it is.") })),
+                ("data", inline(text("The message, as clients see it."))),
+            ],
+            ..MetaSchema::new("object")
+        };
+        let lines = text("One JSON document a line.");
+        let content = [(EVENT_STREAM, event), (NDJSON, lines)]
+            .map(|(content_type, schema)| MetaMediaType { content_type, schema: inline(schema) });
         let response = MetaResponse {
             description: "The messages, as they are sent.",
             status: Some(200),
             status_range: None,
-            content,
+            content: content.into(),
             headers: vec![],
         };
         MetaResponses { responses: vec![response] }
