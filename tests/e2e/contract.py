@@ -51,6 +51,8 @@ def schemathesis(server, folder, answers, seconds):
         "SCHEMATHESIS_HOOKS": "contract_hooks",
         "PYTHONPATH": str(HERE),
         "CONTRACT_ANSWERS": str(answers),
+        "CONTRACT_API": f"http://{server.admin}/api/v1",
+        "CONTRACT_TOKEN": TOKEN,
     }
     try:
         return subprocess.run(

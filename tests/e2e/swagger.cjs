@@ -61,7 +61,13 @@ async function operation(method, path) {
 async function browser() {
   const browser = await chromium.launch({
     executablePath: "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+    // No other name or address can be reached either, not even by what is no request of the page.
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ],
   });
   cleanups.push(() => browser.close());
   const page = await browser.newPage({ viewport: { width: 1100, height: 900 } });
@@ -74,6 +80,7 @@ async function browser() {
     strangers.push(url.href);
     return route.abort();
   });
+  page.on("websocket", (socket) => strangers.push(socket.url()));
   page.on("pageerror", (error) => broken.push(String(error)));
   return page;
 }
@@ -114,8 +121,8 @@ async function main() {
   assert.equal(channels.status, "200", "the list of channels");
   assert(JSON.stringify(channels.body).includes(JSON.stringify(CHANNEL)), "the list holds the channel");
   if (screenshot) {
-    await channels.section.locator(".live-responses-table").scrollIntoViewIfNeeded();
-    await page.evaluate(() => window.scrollTo(0, 0));
+    // The answer, below the button that asked for it.
+    await channels.section.locator(".btn-group").evaluate((button) => button.scrollIntoView());
     await page.screenshot({ path: screenshot });
   }
   console.log("ok      the channels are listed");
