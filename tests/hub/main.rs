@@ -7,6 +7,7 @@
 
 mod api;
 mod clients;
+mod fairness;
 mod faults;
 mod fragments;
 mod frames;
