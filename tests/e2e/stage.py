@@ -1,7 +1,8 @@
-"""The processes of the end-to-end test: the hub, and clients in other languages that are told what
-to do. Every wait has a deadline, and whatever was started is stopped by `Stage.__exit__`.
+"""The processes of the end-to-end tests: the hub, and clients in other languages that are told what
+to do. Every wait has a deadline, and whatever was started is stopped by the `__exit__` of `Server`
+and of `Stage`.
 
-Nothing here knows the protocol: what is sent and expected is in run.py.
+Nothing here knows the protocol: what is sent and expected is in run.py and the other tests.
 
 A client connects to the control port and speaks JSON lines. It is told
     {"do": "connect", "host": …, "port": …}   and tells "connected" with the negotiated `extensions`
@@ -13,10 +14,12 @@ and tells {"told": "ready" | "connected" | "frame" | "closed" | "dropped", …}.
 
 import json
 import os
+import pathlib
 import queue
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -59,32 +62,60 @@ class Lines:
 
 
 class Server:
-    """The release binary on ports of its own choosing."""
+    """The release binary on ports of its own choosing, with a state folder of its own.
 
-    def __init__(self, binary):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SKYNET_")}
-        environment |= {
-            "SKYNET_HUB__LISTEN": "127.0.0.1:0",
-            "SKYNET_ADMIN__LISTEN": "127.0.0.1:0",
-            "SKYNET_TELEMETRY__FORMAT": "json",
-        }
+    `settings` are given as the environment gives them: `ADMIN__TOKEN="…"`. `files`, by their names, are put
+    into that folder, which is where the program is started.
+    """
+
+    def __init__(self, binary, arguments=(), files=(), **settings):
+        self.binary = os.path.abspath(binary)
+        self.folder = tempfile.TemporaryDirectory(prefix="skynet-e2e-")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SKYNET_")}
+        settings = {
+            "HUB__LISTEN": "127.0.0.1:0",
+            "ADMIN__LISTEN": "127.0.0.1:0",
+            "ADMIN__STATE_DIR": self.folder.name,
+            "TELEMETRY__FORMAT": "json",
+        } | settings
+        self.environment |= {f"SKYNET_{key}": value for key, value in settings.items()}
+        for name, text in dict(files).items():
+            pathlib.Path(self.folder.name, name).write_text(text, encoding="utf-8")
         self.process = subprocess.Popen(
-            [binary],
-            env=environment,
+            [self.binary, *arguments],
+            env=self.environment,
+            cwd=self.folder.name,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         self.log = Lines(self.process.stderr)
         self.host, self.port = None, None
+        # The owner's listener: "127.0.0.1:12345".
+        self.admin = None
+
+    def __enter__(self):
+        try:
+            self.wait_until_listening()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
     def wait_until_listening(self):
-        """Learns the hub's address from the log, where every bound address is told."""
-        while self.port is None:
-            line = json.loads(self.log.next("the line that tells the hub's address"))
-            if line.get("message") == "listening" and line.get("listener") == "hub":
+        """Learns the addresses from the log, where every bound address is told."""
+        while self.port is None or self.admin is None:
+            line = json.loads(self.log.next("the lines that tell where the server listens"))
+            if line.get("message") != "listening":
+                continue
+            if line["listener"] == "hub":
                 self.host, port = line["address"].rsplit(":", 1)
                 self.port = int(port)
+            if line["listener"] == "admin":
+                self.admin = line["address"]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -94,6 +125,13 @@ class Server:
             return self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
             raise Failure(f"the server still runs {DEADLINE_S} s after SIGTERM") from None
+
+    def stop(self):
+        """Ends it, if it still runs, and removes its folder."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
 
 
 class Client:
@@ -152,7 +190,6 @@ class Stage:
 
     def _start(self):
         self.server = Server(self._binary)
-        self._started.append(self.server.process)
         self.server.wait_until_listening()
         control = socket.create_server(("127.0.0.1", 0))
         control.settimeout(DEADLINE_S)
@@ -187,6 +224,8 @@ class Stage:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        if self.server is not None:
+            self.server.stop()
 
     def __exit__(self, *_):
         self.stop()
