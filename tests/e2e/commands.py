@@ -2,11 +2,11 @@
 
 Starts the release binary with nothing configured but free ports and a name with a token, lets a few
 clients in, and runs every `sh` block of each page in a shell: first to last, one hub for each page. A
-block with one `curl` may be followed by a line `→ 200` and by a block that shows the answer; in a block with
-several, each line tells its status in a comment, `# 200`. The answer must be the one that is shown: the same
-keys, the same values. Times, counters and the like may differ (VOLATILE). IDs that are shown stand for those
-that come (LEARNT), also in the commands below them. `"…": "…"` in an object, and "…" at the end of a list, are more
-of the same.
+block with one `curl` may be followed by a line `→ 200` and by a block that shows the answer; in a block
+with several, each line tells its status in a comment, `# 200`. The answer must be the one that is
+shown: the same keys, the same values. Times, counters and the like may differ (VOLATILE). IDs that are
+shown stand for those that come (LEARNT), also in the commands below them. `"…": "…"` in an object, and
+"…" at the end of a list, are more of the same.
 
 Of README.md only the section of SECTION is run.
 

@@ -1,7 +1,7 @@
 """What schemathesis is told beside the command line of contract.py, which loads this file.
 
-Streams are bounded, since otherwise each would last to the timeout. Who is connected, and what each has open, is
-looked up where it takes both to meet anybody. Every answer is written down, so that
+Streams are bounded, since otherwise each would last to the timeout. Where an ID is asked for, every other
+request that is right gets one that there is. Every answer is written down, so that
 contract.py can tell which operations never succeeded. Rules that a document of OpenAPI 3.0 cannot hold are
 listed here, each with the answer that it is given: where the document says that a request is right, only they
 may refuse it.
@@ -11,6 +11,8 @@ import itertools
 import json
 import os
 import threading
+import time
+import urllib.error
 import urllib.request
 
 import schemathesis
@@ -45,15 +47,15 @@ BEYOND_THE_DOCUMENT = {
 # An Idempotency-Key belongs to one body.
 KEY_REUSED = ("POST /messages", 422)
 _writing = threading.Lock()
-_aimed = itertools.count()
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if case.operation.label == "GET /log/stream":
+    operation = case.operation.label
+    if operation == "GET /log/stream":
         bound(case)
-    if case.operation.label == "DELETE /clients/{id}/channels/{channel}" and is_right(case):
-        aim(case)
+    elif operation in AIMED and is_right(case) and next(_counts[operation]) % 2:
+        case.path_parameters = AIMED[operation]()
 
 
 def bound(case):
@@ -64,23 +66,58 @@ def bound(case):
         case.query["max_seconds"] = STREAM_S
 
 
-def aim(case):
-    """Lets every other request mean a client and a channel that there are."""
-    if next(_aimed) % 2:
-        return
-    client = ask("/clients?limit=1&sort=last_activity")["clients"][0]
-    channel = ask(f"/clients/{client['id']}").get("open", [None])[0]
-    if channel is not None:
-        # Spelled as JSON: the number 5 and the text "5" are two.
-        case.path_parameters = {"id": client["id"], "channel": json.dumps(channel)}
+def a_client_and_its_channel():
+    """Of those that are here now; whoever was thrown out comes back."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        for client in ask("/clients")["clients"]:
+            for channel in (ask(f"/clients/{client['id']}") or {}).get("open", []):
+                # Spelled as JSON: the number 5 and the text "5" are two.
+                return {"id": client["id"], "channel": json.dumps(channel)}
+    raise RuntimeError("no client with an open channel is here")
 
 
-def ask(path):
-    url = f"{os.environ['CONTRACT_API']}{path}"
-    headers = {"Authorization": f"Bearer {os.environ['CONTRACT_TOKEN']}"}
-    request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
-        return json.load(response)
+def a_client():
+    return {"id": a_client_and_its_channel()["id"]}
+
+
+def a_message():
+    return {"id": ask("/messages", {"channel": "chat", "message": "to be met"})["message"]["ID"]}
+
+
+def a_ban():
+    return {"id": ask("/bans", {"name": "somebody who is not here"})["ban"]["id"]}
+
+
+def ask(path, body=None):
+    """Asks the API; None for what is not there."""
+    request = urllib.request.Request(
+        f"{os.environ['CONTRACT_API']}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {os.environ['CONTRACT_TOKEN']}",
+            "Content-Type": "application/json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+# Operations whose parameters mean something only by luck.
+AIMED = {
+    "DELETE /clients/{id}/channels/{channel}": a_client_and_its_channel,
+    "GET /clients/{id}": a_client,
+    "DELETE /clients/{id}": a_client,
+    "GET /log/{id}": a_message,
+    "DELETE /log/{id}": a_message,
+    "DELETE /bans/{id}": a_ban,
+}
+_counts = {operation: itertools.count() for operation in AIMED}
 
 
 def is_right(case):

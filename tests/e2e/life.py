@@ -6,6 +6,7 @@ told that it is banned asks the owner's API to end all bans, so that there is li
 
 import json
 import threading
+import urllib.error
 import urllib.request
 
 import websockets
