@@ -51,6 +51,15 @@ impl Fields {
             .map_err(|_| Problem::field(field, "it must be true or false"))
     }
 
+    /// True, if it is there at all: false would say that nobody is meant, and is refused.
+    pub fn only_true(&mut self, field: &str) -> Result<bool, Problem> {
+        let Some(value) = self.take(field) else { return Ok(false) };
+        match value.get() {
+            "true" => Ok(true),
+            _ => Err(Problem::field(field, "it must be true, or not be there")),
+        }
+    }
+
     /// A channel.
     pub fn channel(&mut self, field: &str) -> Result<Option<ChannelName>, Problem> {
         let Some(value) = self.take(field) else { return Ok(None) };

@@ -162,7 +162,7 @@ struct KickRequest {
     /// Those of this name, claimed or proven.
     #[oai(validator(min_length = 1, max_length = 64))]
     name: Option<String>,
-    /// All of them, if true.
+    /// All of them; nothing but true is allowed.
     all: Option<bool>,
     /// What their programs are told.
     #[oai(validator(min_length = 1, max_length = 123))]
@@ -337,7 +337,7 @@ impl Clients {
             fields.channel("channel")?.map(Selection::Channel),
             network.map(|network| Selection::Network(network.0)),
             fields.text("name", 64)?.map(Selection::Name),
-            fields.flag("all")?.then_some(Selection::All),
+            fields.only_true("all")?.then_some(Selection::All),
         ];
         let reason = fields.text("reason", MAX_REASON)?;
         let dry_run = fields.flag("dry_run")?;

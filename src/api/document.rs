@@ -5,7 +5,7 @@ use poem::endpoint::make_sync;
 use poem::http::header;
 use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 
 /// What a browser may do with the pages: nothing but show them and call this server.
@@ -15,6 +15,14 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 
 /// Examples of requests and answers, by operation.
 const EXAMPLES: &str = include_str!("examples.json");
+
+/// Bodies that allow no other fields, with those of which there must be exactly one: rules that the
+/// types cannot say.
+const BODIES: [(&str, &[&str]); 3] = [
+    ("KickRequest", &["channel", "address", "name", "all"]),
+    ("BanRequest", &["name", "token", "address"]),
+    ("LogLevel", &[]),
+];
 
 const DESCRIPTION: &str = "See everything that goes on in a Skynet hub, and act on it.\n\n\
     Every operation needs the header `Authorization: Bearer` with a token; `skynet token` prints \
@@ -41,6 +49,19 @@ pub fn document() -> String {
 fn write() -> String {
     let mut document: Value = parsed(&service(Described).spec());
     let examples: Map<String, Value> = parsed(EXAMPLES);
+    for (name, choices) in BODIES {
+        let Some(schema) = document.pointer_mut(&format!("/components/schemas/{name}")) else {
+            continue;
+        };
+        schema["additionalProperties"] = false.into();
+        let required = |field: &&str| json!({ "required": [field] });
+        if !choices.is_empty() {
+            schema["oneOf"] = choices.iter().map(required).collect();
+        }
+        if let Some(all) = schema.pointer_mut("/properties/all") {
+            all["enum"] = json!([true]);
+        }
+    }
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     let operations = paths.into_iter().flat_map(|paths| paths.values_mut());
     for operation in operations.filter_map(Value::as_object_mut).flat_map(|path| path.values_mut())
