@@ -255,7 +255,7 @@ fn canonical_key(literal: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::event::tests::event_of;
+    use crate::protocol::event::tests::{buffer_of, event_of};
 
     const LIMITS: CommandLimits =
         CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
@@ -360,5 +360,24 @@ mod tests {
     fn every_refusal_has_a_label_of_its_own_place() {
         let reason = RefusalReason::RateLimit { per_second: 1, burst: 1 };
         assert_eq!(RefusalReason::LABELS[reason.label_index()], "rate_limit");
+    }
+
+    #[test]
+    fn an_event_keeps_little_more_than_its_bytes_however_large_the_command_was() {
+        let large = "p".repeat(60_000);
+        let spellings = [
+            format!(r#","message":1{}"#, " ".repeat(360_000)),
+            format!(r#","message":1,"ID":"{}""#, large.repeat(6)),
+            format!(r#","message":"{large}""#).repeat(5) + r#","message":1"#,
+            format!(r#","message":"{}""#, "\\u0041".repeat(60_000)),
+            format!(r#","message":"{large}""#),
+        ];
+        for spelling in spellings {
+            let text = format!(r#"{{"type":"message","channel":"x"{spelling}}}"#);
+            let Ok(Command::Message(draft)) = parse(&text, LIMITS) else { panic!("a message") };
+            let (bytes, capacity) = buffer_of(draft);
+            let what = &text[..50];
+            assert!(capacity <= bytes + bytes / 4 + 256, "{capacity} for {bytes}: {what}");
+        }
     }
 }

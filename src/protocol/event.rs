@@ -229,6 +229,15 @@ pub(crate) mod tests {
         text(&draft.stamp(stamp()).0.frame)
     }
 
+    /// Bytes of the event that `draft` becomes, and bytes that its buffer takes.
+    pub(crate) fn buffer_of(draft: Draft) -> (usize, usize) {
+        let (event, _) = draft.stamp(stamp());
+        let wire = event.frame.wire().clone();
+        drop(event);
+        let buffer = wire.try_into_mut().expect("nobody else shares it");
+        (buffer.len(), buffer.capacity())
+    }
+
     fn channel(name: &str) -> ChannelName {
         ChannelName::from_text(name)
     }

@@ -1,6 +1,7 @@
 //! The real program as a process of its own.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
@@ -15,13 +16,18 @@ pub struct Process {
     child: Child,
     hub: SocketAddr,
     admin: SocketAddr,
-    log: Option<JoinHandle<()>>,
+    log: Option<JoinHandle<Vec<String>>>,
 }
 
 /// The program, told to listen on ports that the system chooses and to log as JSON, with further
-/// settings from the environment.
+/// settings from the environment; what the tests' own environment says about it is left out.
 pub fn program(settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skynet"));
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("SKYNET_") {
+            command.env_remove(name);
+        }
+    }
     command
         .env("SKYNET_HUB__LISTEN", "127.0.0.1:0")
         .env("SKYNET_ADMIN__LISTEN", "127.0.0.1:0")
@@ -41,13 +47,14 @@ impl Process {
         let (tell, told) = mpsc::channel();
         // The log is read to its end, so that the program never waits for its reader.
         let log = thread::spawn(move || {
-            let mut line = String::new();
+            let (mut line, mut log) = (String::new(), Vec::new());
             while lines.read_line(&mut line).expect("the log is text") > 0 {
                 if let Some(listener) = listening(&line) {
                     let _ = tell.send(listener);
                 }
-                line.clear();
+                log.push(std::mem::take(&mut line));
             }
+            log
         });
         let mut process = Process {
             child,
@@ -91,6 +98,14 @@ impl Process {
         })
         .await;
         status.expect("the wait was for it")
+    }
+
+    /// What a program that has ended has logged; to be asked once.
+    pub fn log(&mut self) -> Vec<Json> {
+        let log = self.log.take().expect("the log has not been asked for yet");
+        let lines = log.join().expect("the log is read to its end");
+        let parse = |line: &String| Json::parse(line.trim()).expect("each line of the log is JSON");
+        lines.iter().map(parse).collect()
     }
 }
 
