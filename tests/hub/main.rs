@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod many;
 mod order;
+mod partial;
 mod queues;
 mod rate;
 mod replay;
