@@ -355,6 +355,31 @@ fn when_all_queues_together_are_too_long_the_longest_goes_first() {
 }
 
 #[test]
+fn queues_of_clients_that_are_being_closed_are_cut_before_anybody_is_closed_for_them() {
+    let limits = HubLimits { total_queue_bytes: 410_000, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (stuck, waiting) = (open(&mut bench, "x"), open(&mut bench, "x"));
+    let (reader, sender) = (open(&mut bench, "y"), bench.join());
+    // One has its queue with the session that cannot write it, the other still in the hub.
+    bench.send(sender, &message(100_000));
+    bench.pass(&[stuck]);
+    bench.send(sender, &message(100_000));
+    bench.state.close_client(stuck, CloseReason::ProtocolError, "");
+    bench.state.close_client(waiting, CloseReason::ProtocolError, "");
+    bench.pass(&[stuck, waiting]);
+    assert_eq!(bench.closed.len(), 2);
+    let healthy = json!({"type": "message", "channel": "y", "message": "m".repeat(60_000)});
+    for _ in 0..20 {
+        bench.send(sender, &healthy);
+        let queued = bench.state.stats().queued_bytes;
+        assert!(queued <= limits.total_queue_bytes, "{queued} bytes are queued");
+        bench.pass(&[stuck, waiting]);
+    }
+    assert_eq!(bench.received(reader).len(), 1 + 20);
+    assert_eq!(bench.closed.len(), 2, "nobody else is closed: {:?}", bench.closed);
+}
+
+#[test]
 fn two_unanswered_pings_close_and_any_pong_counts_as_an_answer() {
     let mut bench = Bench::new(LIMITS);
     let (silent, alive) = (bench.join(), bench.join());

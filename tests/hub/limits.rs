@@ -1,13 +1,9 @@
 //! What one client may have and send, and what it is told at the edge; and that it is still there.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use crate::support::{
     TestApp, config,
     pair::undisturbed,
-    raw::{CLOSE, CONTINUATION, PING, PONG, TEXT, fragment, masked, publication},
+    raw::{CONTINUATION, TEXT, fragment, masked, publication},
     wait_until, with_app,
 };
 
@@ -175,71 +171,6 @@ async fn unfinished_frames_past_their_total_end_some_of_their_senders_only() {
             assert!(client.reply_text().await.contains("result"));
         })
         .await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn two_missed_pings_close_with_4001() {
-    let mut settings = config();
-    settings.limits.ping_interval = Duration::from_millis(200);
-    with_app(settings, async |app| {
-        undisturbed(app.hub(), async || {
-            let mut client = app.listener("\"x\"").await;
-            let begun = Instant::now();
-            let mut pings = 0;
-            let close = loop {
-                let frame = client.frame().await;
-                match frame.opcode {
-                    PING => pings += 1,
-                    _ => break frame,
-                }
-            };
-            let took = begun.elapsed();
-            let (code, reason) = close.close();
-            assert_eq!(code, Some(4001), "{reason}");
-            assert_eq!(pings, 2, "two pings are missed, not one and not three");
-            assert!(took >= Duration::from_millis(350), "after two intervals: {took:?}");
-            assert!(took < Duration::from_secs(5), "not long after: {took:?}");
-            let _ = client.try_write(&masked(CLOSE, &4001_u16.to_be_bytes())).await;
-            assert_eq!(client.next().await, None);
-        })
-        .await;
-        app.disconnects("ping_timeout", 1).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn answering_pings_keeps_a_connection() {
-    let mut settings = config();
-    settings.limits.ping_interval = Duration::from_millis(100);
-    with_app(settings, async |app| {
-        let mut client = app.client().await;
-        for _ in 0..8 {
-            let ping = client.frame().await;
-            assert_eq!(ping.opcode, PING);
-            client.write(&masked(PONG, &ping.payload)).await;
-        }
-        client.open("\"x\"").await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn answering_every_other_ping_keeps_a_connection() {
-    let mut settings = config();
-    settings.limits.ping_interval = Duration::from_millis(150);
-    with_app(settings, async |app| {
-        let mut client = app.client().await;
-        for number in 0..8 {
-            let ping = client.frame().await;
-            assert_eq!(ping.opcode, PING, "{number}: {ping:?}");
-            if number % 2 == 1 {
-                client.write(&masked(PONG, &ping.payload)).await;
-            }
-        }
-        client.open("\"x\"").await;
     })
     .await;
 }

@@ -15,6 +15,7 @@ mod log;
 mod many;
 mod order;
 mod partial;
+mod pings;
 mod queues;
 mod rate;
 mod replay;
