@@ -113,6 +113,41 @@ async fn connections_that_end_without_a_close_are_lost_connections() {
     .await;
 }
 
+/// The last commands of a client that breaks its connection have arrived all the same: a write
+/// that fails must not keep them from being read.
+#[tokio::test]
+async fn what_a_client_sent_before_its_connection_broke_is_carried_out() {
+    with_app(unhurried(), async |app| {
+        let mut listener = app.listener("\"kept\"").await;
+        let mut publisher = app.client().await;
+        let large = publication("\"x\"", &format!("\"{}\"", "m".repeat(100_000)));
+        for round in 0..4 {
+            // Its socket is full, so that the hub is about to write to it.
+            let mut client = Raw::narrow(app.hub()).await;
+            client.open("\"x\"").await;
+            wait_until("something is queued", async || {
+                publisher.send(&large).await;
+                assert_eq!(publisher.frame().await.opcode, TEXT);
+                app.metric("skynet_queued_bytes", &[]).await > 0.0
+            })
+            .await;
+            let commands = (0..3).map(|number| {
+                let message = format!("{}", round * 3 + number);
+                masked(TEXT, publication("\"kept\"", &message).as_bytes())
+            });
+            client.write(&commands.collect::<Vec<_>>().concat()).await;
+            // With so much unread, this is a reset.
+            drop(client);
+            app.metric_is("skynet_clients", &[], 2.0).await;
+        }
+        for number in 0..12 {
+            assert_eq!(listener.event().await.number_of("message"), f64::from(number));
+        }
+        assert!(listener.received().await.is_empty());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn half_open_connections_are_found_by_their_silence() {
     let mut settings = config();

@@ -7,9 +7,10 @@ use crate::support::{
     TestApp, config,
     pair::undisturbed,
     raw::{
-        BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, fragment, frame, masked, publication,
+        BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, fragment, frame, masked, parsed,
+        publication,
     },
-    with_app,
+    unhurried, with_app,
 };
 
 const LARGEST: usize = 397_312;
@@ -227,7 +228,7 @@ async fn pings_and_commands_sent_at_once_are_all_answered() {
                 pongs += 1;
             } else {
                 replies += 1;
-                let reply = crate::support::raw::parsed(&frame.text());
+                let reply = parsed(&frame.text());
                 assert_eq!(reply.array_of("channels").len(), replies);
             }
         }
@@ -271,17 +272,69 @@ async fn what_follows_a_close_frame_is_not_read() {
     .await;
 }
 
+/// Messages for [`ask_for_each`].
+async fn fill_log(app: &TestApp) {
+    let mut publisher = app.client().await;
+    for number in 0..40 {
+        let message = format!(r#"{{"n":{number},"pad":"{}"}}"#, "p".repeat(100_000));
+        publisher.publish("\"x\"", &message).await;
+    }
+}
+
+/// Asks for each message of the log by itself, newest first, all at once: 4 MB of replies, more
+/// than its system takes in unread and more than may be queued.
+async fn ask_for_each(app: &TestApp) -> (Raw, Vec<u8>) {
+    let commands = (0..40).map(|place| {
+        let command = format!(r#"{{"type":"log","start":{place},"end":{}}}"#, place + 1);
+        masked(TEXT, command.as_bytes())
+    });
+    (Raw::narrow(app.hub()).await, commands.collect::<Vec<_>>().concat())
+}
+
+/// Reads the replies to [`ask_for_each`].
+async fn told_of_each(client: &mut Raw) {
+    for place in 0..40 {
+        let reply = parsed(&client.reply_text().await);
+        let entries = reply.array_of("log");
+        let message = entries[0].get("message").expect("an entry has its message");
+        assert_eq!(message.number_of("n"), f64::from(39 - place), "the replies come in order");
+    }
+}
+
 #[tokio::test]
-async fn commands_before_a_close_frame_are_carried_out() {
-    with_app(config(), async |app| {
-        let mut listener = app.listener("\"x\"").await;
+async fn commands_before_a_close_frame_are_carried_out_and_answered() {
+    with_app(unhurried(), async |app| {
+        fill_log(app).await;
+        let mut listener = app.listener("\"y\"").await;
+        let (mut leaver, commands) = ask_for_each(app).await;
+        let last = masked(TEXT, publication("\"y\"", "\"last\"").as_bytes());
+        leaver.write(&[commands, last, masked(CLOSE, &[3, 232])].concat()).await;
+        told_of_each(&mut leaver).await;
+        assert_eq!(parsed(&leaver.reply_text().await).text_of("message"), "last");
+        assert_eq!(leaver.close_code().await, Some(1000));
+        assert_eq!(listener.event().await.text_of("message"), "last");
+        app.disconnects("client_closed", 2).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn commands_before_the_end_of_the_stream_are_carried_out_and_answered() {
+    with_app(unhurried(), async |app| {
+        let mut listener = app.listener("\"y\"").await;
         let mut leaver = app.client().await;
-        let before = masked(TEXT, publication("\"x\"", "\"before\"").as_bytes());
-        leaver.write(&[before, masked(CLOSE, &[3, 232])].concat()).await;
-        // Who closes without waiting for the reply may or may not get it.
-        let (code, _) = leaver.closed_after(|reply| assert!(reply.contains("before"))).await;
-        assert_eq!(code, Some(1000));
-        assert_eq!(listener.event().await.text_of("message"), "before");
+        let commands =
+            (0..50).map(|n| masked(TEXT, publication("\"y\"", &n.to_string()).as_bytes()));
+        leaver.write(&commands.collect::<Vec<_>>().concat()).await;
+        // In the game, closing a socket looks like this.
+        leaver.half_close().await;
+        for number in 0..50 {
+            let reply = parsed(&leaver.reply_text().await);
+            assert_eq!(reply.number_of("message"), f64::from(number));
+            assert_eq!(listener.event().await.number_of("message"), f64::from(number));
+        }
+        assert_eq!(leaver.next().await, None, "then the connection ends");
+        app.disconnects("client_closed", 1).await;
     })
     .await;
 }
