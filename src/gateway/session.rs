@@ -150,6 +150,8 @@ impl Session {
                 self.hub().close(self.key(), closing.reason, &closing.text);
                 Poll::Ready(End::Closing(closing))
             }
+            // The failed write has taken the socket's error, so that reading met a mere end.
+            Turn::End(End::Gone(_)) if lost => Poll::Ready(End::Gone(CloseReason::ConnectionLost)),
             Turn::End(end) => Poll::Ready(end),
             Turn::Again => {
                 cx.waker().wake_by_ref();

@@ -138,7 +138,7 @@ async fn what_a_client_sent_before_its_connection_broke_is_carried_out() {
             client.write(&commands.collect::<Vec<_>>().concat()).await;
             // With so much unread, this is a reset.
             drop(client);
-            app.metric_is("skynet_clients", &[], 2.0).await;
+            app.disconnects("connection_lost", round + 1).await;
         }
         for number in 0..12 {
             assert_eq!(listener.event().await.number_of("message"), f64::from(number));
