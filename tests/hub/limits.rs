@@ -174,3 +174,14 @@ async fn unfinished_frames_past_their_total_end_some_of_their_senders_only() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_channel_that_is_not_open_is_named_and_not_spelled() {
+    with_app(config(), async |app| {
+        let mut client = app.client().await;
+        let error = client.refused(r#"{"type":"close","channel":"two\nlines \"\u0061"}"#).await;
+        assert!(error.contains("two\nlines \"a "), "{error:?}");
+        assert!(!error.contains('\\'), "{error:?}");
+    })
+    .await;
+}

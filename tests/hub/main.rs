@@ -6,6 +6,7 @@
 //! the code under test.
 
 mod clients;
+mod fairness;
 mod faults;
 mod fragments;
 mod frames;
