@@ -42,15 +42,40 @@ enum Gone {
 /// Serves a client until its connection has ended.
 pub(super) async fn serve(mut session: Session) {
     let reason = match session.serve().await {
-        End::Gone(reason) => {
-            session.flush_now();
-            reason
-        }
+        End::Gone(CloseReason::ClientClosed) => Box::pin(last_replies(&mut session)).await,
+        End::Gone(reason) => reason,
         // Rare and long: in a box of its own, so that a session that serves stays small.
         End::PeerClosed(code) => Box::pin(answer(&mut session, code)).await,
         End::Closing(closing) => Box::pin(close(&mut session, closing)).await,
     };
     session.ends(reason);
+}
+
+/// Sends a client that has ended its side of the stream the replies to its last commands; it may
+/// still be reading, and nothing more is to come from it.
+async fn last_replies(session: &mut Session) -> CloseReason {
+    let reason = CloseReason::ClientClosed;
+    session.hub().close(session.key(), reason, reason.text());
+    if timeout(ANSWER_TIMEOUT, poll_fn(|cx| poll_sent(session, cx))).await.is_err() {
+        cut(session, reason);
+    }
+    reason
+}
+
+fn poll_sent(session: &mut Session, cx: &mut Context<'_>) -> Poll<()> {
+    session.link.register(cx.waker());
+    loop {
+        match session.poll_write(cx) {
+            Ok(true) => {}
+            Ok(false) => return Poll::Pending,
+            Err(_) => return Poll::Ready(()),
+        }
+        match session.hub().wrote(session.key(), 0) {
+            Next::Batch(batch) => session.link.send(batch),
+            Next::Done => return Poll::Ready(()),
+            Next::Wait => return Poll::Pending,
+        };
+    }
 }
 
 /// Answers a peer's close frame, once the replies to the commands before it are sent.

@@ -234,16 +234,6 @@ impl Session {
         })
     }
 
-    /// Writes what is queued as far as the socket takes it now: a client that has ended its stream
-    /// may still read the replies to its last commands.
-    pub(super) fn flush_now(&self) {
-        while let Ok(0) = self.link.left()
-            && let Next::Batch(batch) = self.hub().wrote(self.key(), 0)
-        {
-            self.link.send(batch);
-        }
-    }
-
     /// What the end of the stream means: in the game, closing a socket ends the stream without a
     /// close frame, so that between frames it is as good as one.
     pub(super) fn end_of_stream(&self) -> CloseReason {

@@ -338,3 +338,22 @@ async fn commands_before_the_end_of_the_stream_are_carried_out_and_answered() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn many_commands_before_the_end_of_the_stream_are_carried_out_and_answered() {
+    with_app(unhurried(), async |app| {
+        fill_log(app).await;
+        let mut listener = app.listener("\"y\"").await;
+        let (mut leaver, commands) = ask_for_each(app).await;
+        let last = masked(TEXT, publication("\"y\"", "\"last\"").as_bytes());
+        leaver.write(&[commands, last].concat()).await;
+        // In the game, closing a socket looks like this.
+        leaver.half_close().await;
+        told_of_each(&mut leaver).await;
+        assert_eq!(parsed(&leaver.reply_text().await).text_of("message"), "last");
+        assert_eq!(leaver.next().await, None, "then the connection ends");
+        assert_eq!(listener.event().await.text_of("message"), "last");
+        app.disconnects("client_closed", 2).await;
+    })
+    .await;
+}
