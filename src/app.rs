@@ -110,6 +110,7 @@ impl App {
     /// # Errors
     /// An address cannot be bound, or the file of bans cannot be read.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
+        info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         let Loaded { config, effective } = loaded.into();
         let (hub_listener, hub_address) = bind("hub.listen", config.hub.listen)?;
         let admin = match config.shares_listener() {
@@ -151,7 +152,6 @@ impl App {
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
     /// returns when they have gone, or after ten seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         info!(listener = "hub", address = %self.hub_address, "listening");
         info!(listener = "admin", address = %self.admin_address(), "listening");
         info!("{}", who_can_reach(self.hub_address));
