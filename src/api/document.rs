@@ -118,24 +118,32 @@ impl OpenApi for Described {
 
 /// `/openapi.json`.
 pub(super) fn json() -> impl Endpoint<Output = Response> + 'static {
-    page("application/json", document())
+    page("application/json", document)
 }
 
 /// `/docs`: Swagger UI, all of it in the page.
 pub(super) fn docs() -> impl Endpoint<Output = Response> + 'static {
-    let service = service(Described);
-    let html = service.swagger_ui_html().replace(&service.spec(), document().trim_end());
-    page("text/html; charset=utf-8", format!("<!DOCTYPE html>{html}"))
+    page("text/html; charset=utf-8", || {
+        let service = service(Described);
+        let html = service.swagger_ui_html().replace(&service.spec(), document().trim_end());
+        format!("<!DOCTYPE html>{html}")
+    })
 }
 
 /// The index.
 pub(super) fn index() -> impl Endpoint<Output = Response> + 'static {
-    page("text/html; charset=utf-8", include_str!("index.html").to_owned())
+    page("text/html; charset=utf-8", || include_str!("index.html").to_owned())
 }
 
-fn page(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> + 'static {
-    let text = bytes::Bytes::from(text);
+/// A page that is written when it is first asked for: Swagger UI is some MiB, and most owners will
+/// not look at it each time the hub runs.
+fn page(
+    content_type: &'static str,
+    write: fn() -> String,
+) -> impl Endpoint<Output = Response> + 'static {
+    let text = OnceLock::new();
     poem::get(make_sync(move |_| {
+        let text: &bytes::Bytes = text.get_or_init(|| write().into());
         Response::builder()
             .content_type(content_type)
             .header(header::CONTENT_SECURITY_POLICY, POLICY)
