@@ -62,17 +62,18 @@ async fn last_replies(session: &mut Session) -> CloseReason {
     reason
 }
 
-fn poll_sent(session: &mut Session, cx: &mut Context<'_>) -> Poll<()> {
+/// Sends what is queued, without a look at what comes.
+fn poll_sent(session: &mut Session, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
     session.link.register(cx.waker());
     loop {
         match session.poll_write(cx) {
             Ok(true) => {}
             Ok(false) => return Poll::Pending,
-            Err(_) => return Poll::Ready(()),
+            Err(_) => return Poll::Ready(Err(Gone::Lost)),
         }
         match session.hub().wrote(session.key(), 0) {
             Next::Batch(batch) => session.link.send(batch),
-            Next::Done => return Poll::Ready(()),
+            Next::Done => return Poll::Ready(Ok(())),
             Next::Wait => return Poll::Pending,
         };
     }
@@ -148,18 +149,10 @@ async fn reach(session: &mut Session, goal: Goal) -> Result<(), Gone> {
 }
 
 fn poll(session: &mut Session, goal: Goal, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-    session.link.register(cx.waker());
-    let Ok(sent) = session.poll_write(cx) else { return Poll::Ready(Err(Gone::Lost)) };
-    if goal == Goal::Sent && sent {
-        match session.hub().wrote(session.key(), 0) {
-            Next::Batch(batch) => {
-                session.link.send(batch);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Next::Done => return Poll::Ready(Ok(())),
-            Next::Wait => {}
-        }
+    match poll_sent(session, cx) {
+        Poll::Ready(Ok(())) if goal != Goal::Sent => {}
+        Poll::Ready(sent) => return Poll::Ready(sent),
+        Poll::Pending => {}
     }
     loop {
         match session.discard(cx) {
