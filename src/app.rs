@@ -3,10 +3,10 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
-use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures, HubTokens};
+use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
 use crate::api::{self, Access, Api, Placement};
 use crate::config::{Config, Effective, Loaded};
-use crate::gateway::Gateway;
+use crate::gateway::{Entrance, Gateway};
 use crate::http::{self, Limits, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Metrics, Readings};
@@ -122,10 +122,10 @@ impl App {
             hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
         }
         let metrics = Arc::new(Metrics::new());
-        let tokens = HubTokens::new(&config.hub.tokens);
+        let entrance = Entrance::new(&config);
         let (access, tokens_kept) = access(&config).unzip();
         Ok(Self {
-            gateway: Gateway::new(hub.clone(), &config.limits, tokens, metrics.clone()),
+            gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
             hub,
             metrics,
             effective,

@@ -8,7 +8,7 @@
 //! This module decides what a setting means. It builds nothing and binds nothing, and no other one
 //! looks at the environment. One file per section holds type and validation side by side:
 //!
-//! - [`HubConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`], [`TelemetryConfig`]
+//! - [`HubConfig`], [`RightsConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`], [`TelemetryConfig`]
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
@@ -28,6 +28,7 @@ mod limits;
 mod load;
 mod message_log;
 mod report;
+mod rights;
 mod secret;
 mod settings;
 mod state_dir;
@@ -45,6 +46,7 @@ pub use limits::LimitsConfig;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
 pub use report::{Effective, Setting};
+pub use rights::{ChannelPattern, RightsConfig};
 pub use secret::Secret;
 pub use telemetry::{LogFormat, TelemetryConfig};
 
@@ -60,6 +62,8 @@ pub const DEFAULT_FILE: &str = include_str!("../../config.toml");
 pub struct Config {
     /// The public listener, for computers.
     pub hub: HubConfig,
+    /// What clients without a token may do.
+    pub guests: RightsConfig,
     /// The owner's listener.
     pub admin: AdminConfig,
     /// What clients may use, and what all of them together may.
@@ -88,7 +92,8 @@ impl Config {
     /// where values came from, so the problems reported here name settings and no places.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        self.hub.validate(&self.admin, &mut problems);
+        self.hub.validate(&self.admin, &self.limits, &mut problems);
+        self.guests.validate_guests(&self.limits, &mut problems);
         self.admin.validate(&self.hub, &mut problems);
         self.limits.validate(&mut problems);
         self.message_log.validate(&self.limits, &mut problems);
@@ -118,6 +123,23 @@ impl Config {
                  accepts: a larger frame ends its connection",
                 limits::COMPUTER_FRAME_BYTES
             ));
+        }
+        if self.hub.require_token && self.guests.is_set() {
+            warnings.push(
+                "hub.require_token keeps out everybody without a token, so that what [guests] \
+                 says applies to nobody"
+                    .to_owned(),
+            );
+        }
+        let guests = ("[guests]".to_owned(), &self.guests);
+        let tokens = self.hub.tokens.iter();
+        let tokens = tokens.map(|entry| (format!("{:?} in hub.tokens", entry.name), &entry.rights));
+        for (whose, rights) in [guests].into_iter().chain(tokens) {
+            if rights.hears_more_than_it_reads() {
+                warnings.push(format!(
+                    "hear_all of {whose} lets it read every channel, whatever its read says"
+                ));
+            }
         }
         let admin = [
             ("the owner's token (admin.token or its file)".to_owned(), self.admin.admin_token()),

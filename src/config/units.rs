@@ -260,6 +260,21 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(Spelled::deserialize(deserializer)?.text)
 }
 
+/// Reads yes or no.
+pub(super) fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = Spelled::deserialize(deserializer)?.text;
+    text.trim()
+        .parse()
+        .map_err(|_| de::Error::custom(format_args!("{} is neither true nor false", quoted(&text))))
+}
+
+/// Reads yes or no, for a setting that may be absent.
+pub(super) fn optional_truth<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<bool>, D::Error> {
+    truth(deserializer).map(Some)
+}
+
 /// Reads the path of a file or folder, for a setting that may be absent.
 pub(super) fn optional_path<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -393,6 +408,19 @@ mod tests {
             assert_eq!(duration::parse(&show_duration(value)), Ok(value));
         }
         assert_eq!(show_duration(Duration::from_secs(90)), "1m 30s");
+    }
+
+    #[test]
+    fn yes_and_no_are_true_and_false_as_values_or_as_text() {
+        let read = |json: &str| {
+            truth(&mut serde_json::Deserializer::from_str(json)).map_err(|e| e.to_string())
+        };
+        for (json, value) in [("true", true), ("false", false), (r#""true""#, true)] {
+            assert_eq!(read(json), Ok(value));
+        }
+        for json in ["1", r#""yes""#, r#""""#, r#""True""#] {
+            assert!(read(json).unwrap_err().contains("is neither true nor false"), "{json}");
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use super::channels::Channels;
 use super::outbox::Outbox;
+use super::rights::Rights;
 use crate::protocol::{ChannelName, CloseReason};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Names one client for good: its slot is used again when it has gone, its ID never.
@@ -38,6 +40,8 @@ pub struct ClientInfo {
     pub user_agent: Option<Box<str>>,
     /// Who it says it is.
     pub identity: Identity,
+    /// What it may do; none if that is everything. Clients of the same kind share them.
+    pub rights: Option<Arc<Rights>>,
 }
 
 /// Who a client says it is. Only a proven name is worth anything against somebody who lies.

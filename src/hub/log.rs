@@ -88,12 +88,12 @@ impl MessageLog {
 impl MessageLog {
     /// Visits at most `most` messages older than the place `from` (from the newest, if absent),
     /// newest first, until `visit` says that it has seen enough; returns the place to go on from.
-    pub fn visit(
-        &self,
+    pub fn visit<'a>(
+        &'a self,
         from: Option<u64>,
         most: usize,
-        channels: &Channels,
-        mut visit: impl FnMut(LogView) -> ControlFlow<()>,
+        channels: &'a Channels,
+        mut visit: impl FnMut(LogView<'a>) -> ControlFlow<()>,
     ) -> Option<u64> {
         let end = from.map_or(self.entries.len(), |from| {
             self.entries.partition_point(|entry| entry.sequence < from)
@@ -106,6 +106,13 @@ impl MessageLog {
             }
         }
         (start > 0).then(|| self.entries[start].sequence)
+    }
+
+    /// The place of the message with this ID, or the one it would have: [`Self::visit`] goes on
+    /// from there with what is older.
+    pub fn sequence_at(&self, id: Uuid) -> u64 {
+        let place = self.entries.partition_point(|entry| entry.event.stamp.id < id);
+        self.entries.get(place).map_or(self.next_sequence, |entry| entry.sequence)
     }
 
     /// The message with this ID.
@@ -144,7 +151,7 @@ impl MessageLog {
 }
 
 /// An index of a slice: negative from the end, and never outside of the log.
-fn index(index: i64, length: usize) -> usize {
+pub(super) fn index(index: i64, length: usize) -> usize {
     let distance = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
     if index < 0 { length.saturating_sub(distance) } else { distance.min(length) }
 }

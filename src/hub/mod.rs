@@ -7,6 +7,7 @@
 //! - `state`: the policy, without locks, clocks or IO.
 //! - `sending`: how what there is to send leaves it.
 //! - `owner`: what its owner can see and do.
+//! - `rights`: what a client may do, where that is not everything; `patterns`: which channels.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
 //! - `stats`: figures.
 
@@ -16,6 +17,8 @@ mod clients;
 mod log;
 mod outbox;
 mod owner;
+mod patterns;
+mod rights;
 mod sending;
 mod state;
 #[cfg(test)]
@@ -32,6 +35,8 @@ pub use clients::{
 pub use log::LogView;
 pub use outbox::Batch;
 pub use owner::{Published, Selection, Tap};
+pub use patterns::Patterns;
+pub use rights::Rights;
 pub use sending::{Job, Next, Written};
 pub use state::Taken;
 pub use stats::{Stats, Totals};

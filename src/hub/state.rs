@@ -14,7 +14,7 @@ use super::log::MessageLog;
 use super::stats::{Stats, Totals};
 use super::taps::Taps;
 use crate::protocol::closing::Farewell;
-use crate::protocol::event;
+use crate::protocol::event::{self, Cut};
 use crate::protocol::{
     ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Refusal,
     RefusalReason, Stamper,
@@ -133,6 +133,10 @@ impl State {
         self.totals.bytes_in += bytes as u64;
         let done = command.and_then(|command| {
             let kind = command.kind();
+            if let Some(rights) = &self.clients[key.slot].info.rights {
+                let refuse = |reason| Refusal { command: Some(kind), reason };
+                rights.permit(&command).map_err(refuse)?;
+            }
             match command {
                 Command::Open(channel) => self.open(key, &channel, now_ms),
                 Command::Close(channel) => self.close(key, &channel),
@@ -223,8 +227,12 @@ impl State {
     }
 
     fn reply_log(&mut self, key: ClientKey, slice: LogSlice) {
+        if let Some(rights) = self.clients[key.slot].info.rights.clone() {
+            return self.reply_readable_log(key, slice, &rights);
+        }
         let (start, entries) = self.log.slice(slice);
-        let reply = event::log_result(entries, start, self.limits.max_message_bytes);
+        let cut = Cut { start, before: None };
+        let reply = event::log_result(entries, cut, self.limits.max_message_bytes);
         self.push(key.slot, &reply);
     }
 

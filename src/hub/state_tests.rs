@@ -66,6 +66,7 @@ impl Bench {
             address: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
             identity: Identity::default(),
+            rights: None,
         };
         let key = self.state.join(info, 0, Instant::now());
         self.clients.push(key);

@@ -12,6 +12,7 @@ use super::stamp::{ID_LENGTH, Stamp};
 use super::websocket::{Frame, HEADROOM};
 use std::io::Write;
 use std::ops::Range;
+use uuid::Uuid;
 
 const EVENT_HEAD: &[u8] = br#"{"type":"message""#;
 const RESULT_HEAD: &[u8] = br#"{"type":"result","for":"message""#;
@@ -109,12 +110,16 @@ fn push_field(key: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 fn push_tail(stamp: Stamp, out: &mut Vec<u8>) {
-    let mut id = [0; ID_LENGTH];
     out.extend_from_slice(br#","ID":""#);
-    out.extend_from_slice(stamp.id.as_hyphenated().encode_lower(&mut id).as_bytes());
+    push_id(stamp.id, out);
     out.extend_from_slice(br#"","time":"#);
     push_number(stamp.time_ms, out);
     out.push(b'}');
+}
+
+fn push_id(id: Uuid, out: &mut Vec<u8>) {
+    let mut text = [0; ID_LENGTH];
+    out.extend_from_slice(id.as_hyphenated().encode_lower(&mut text).as_bytes());
 }
 
 fn push_number(number: u64, out: &mut Vec<u8>) {
@@ -155,12 +160,23 @@ pub fn channels_result<'a>(
     Frame::text(out)
 }
 
+/// What the entries of a log reply are cut out of.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// The index of the first entry.
+    pub start: usize,
+    /// Where the log goes on behind the list that the indices count in, if not all of it was
+    /// looked at: what is left is older than the message with this ID.
+    pub before: Option<Uuid>,
+}
+
 /// The result of `log`: the events of `newest_first`, as many as fit into `max_bytes`. Where they
 /// do not all fit, it says `truncated: true` and, as `next`, the `start` to ask for next, which is
-/// `start` plus the number of entries listed.
+/// that of `cut` plus the number of entries listed. Else, where `cut` says that the log goes on, it
+/// says `truncated: true` and, as `before`, what to ask for next.
 pub fn log_result<'a>(
     newest_first: impl Iterator<Item = &'a Frame> + Clone,
-    start: usize,
+    cut: Cut,
     max_bytes: usize,
 ) -> Frame {
     let room = max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
@@ -185,7 +201,11 @@ pub fn log_result<'a>(
     out.push(b']');
     if truncated {
         out.extend_from_slice(br#","truncated":true,"next":"#);
-        push_number((start + count) as u64, &mut out);
+        push_number((cut.start + count) as u64, &mut out);
+    } else if let Some(before) = cut.before {
+        out.extend_from_slice(br#","truncated":true,"before":""#);
+        push_id(before, &mut out);
+        out.push(b'"');
     }
     out.push(b'}');
     Frame::text(out)
@@ -288,13 +308,22 @@ pub(crate) mod tests {
                 draft.stamp(stamp()).0.frame
             })
             .collect();
-        let whole = text(&log_result(frames.iter(), 0, 10_000));
+        let whole_from = |start| Cut { start, before: None };
+        let whole = text(&log_result(frames.iter(), whole_from(0), 10_000));
         assert!(!whole.contains("truncated"));
         let entry = frames[0].payload().len();
-        let part = log_result(frames.iter(), 2, LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
+        let part =
+            log_result(frames.iter(), whole_from(2), LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
         assert!(text(&part).ends_with(r#"],"truncated":true,"next":5}"#), "{}", text(&part));
-        let tiny = text(&log_result(frames.iter(), 0, 1));
+        let tiny = text(&log_result(frames.iter(), whole_from(0), 1));
         assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#));
+        let cut = Cut { start: 0, before: Some(Uuid::nil()) };
+        let tiny = text(&log_result(frames.iter(), cut, 1));
+        assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#), "{tiny}");
+        let all = log_result(frames.iter(), cut, LOG_WRAPPER_BYTES + 5 * (entry + 1));
+        assert!(all.payload().len() <= LOG_WRAPPER_BYTES + 5 * (entry + 1));
+        let end = r#"],"truncated":true,"before":"00000000-0000-0000-0000-000000000000"}"#;
+        assert!(text(&all).ends_with(end), "{}", text(&all));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! surrogates escaped, nothing else.
 
 use memchr::memchr2;
+use std::borrow::Cow;
 
 /// Deepest nesting a command may have; the command object itself is the first level.
 pub const MAX_DEPTH: usize = 128;
@@ -97,6 +98,46 @@ pub fn string_bytes(canonical: &str) -> usize {
         }
     }
     count
+}
+
+/// The UTF-8 of the string that `canonical` (a literal written by this module) spells; a lone
+/// surrogate is three bytes that no UTF-8 holds, those that its code point would have.
+pub fn string_contents(canonical: &str) -> Cow<'_, [u8]> {
+    let inner = &canonical.as_bytes()[1..canonical.len() - 1];
+    if memchr::memchr(b'\\', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let (mut contents, mut at) = (Vec::with_capacity(inner.len()), 0);
+    while let Some(&byte) = inner.get(at) {
+        if byte != b'\\' {
+            contents.push(byte);
+            at += 1;
+            continue;
+        }
+        let plain = match inner[at + 1] {
+            b'u' => {
+                let unit = hex4(inner, at + 2);
+                if unit < 0x80 {
+                    contents.push(unit as u8);
+                } else {
+                    contents.push(0xe0 | (unit >> 12) as u8);
+                    contents.push(0x80 | (unit >> 6 & 0x3f) as u8);
+                    contents.push(0x80 | (unit & 0x3f) as u8);
+                }
+                at += 6;
+                continue;
+            }
+            b'b' => 0x08,
+            b't' => b'\t',
+            b'n' => b'\n',
+            b'f' => 0x0c,
+            b'r' => b'\r',
+            other => other,
+        };
+        contents.push(plain);
+        at += 2;
+    }
+    Cow::Owned(contents)
 }
 
 /// The index after the closing quote of the string literal that begins at `start`.

@@ -29,6 +29,6 @@ pub use closing::CloseReason;
 pub use command::{Command, CommandLimits, LogSlice};
 pub use event::{Draft, Event};
 pub use kind::CommandKind;
-pub use refusal::{Refusal, RefusalReason};
+pub use refusal::{Forbidden, Refusal, RefusalReason};
 pub use stamp::{Stamp, Stamper};
 pub use websocket::Frame;

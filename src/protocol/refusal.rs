@@ -82,11 +82,26 @@ pub enum RefusalReason {
         /// `limits.message_burst`.
         burst: u32,
     },
+    /// The hub's owner has not allowed it to this client.
+    NotAllowed(Forbidden),
+}
+
+/// What a client may not do. Channels are as an error names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forbidden {
+    /// To open this channel.
+    Read(String),
+    /// To open `*`.
+    HearAll,
+    /// To send to this channel.
+    Write(String),
+    /// To see the log.
+    Log,
 }
 
 impl RefusalReason {
     /// Every label, in the order of the metrics.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 12] = [
         "syntax",
         "not_an_object",
         "depth",
@@ -98,6 +113,7 @@ impl RefusalReason {
         "message_size",
         "log_slice",
         "rate_limit",
+        "not_allowed",
     ];
 
     /// The place of this reason's label in [`Self::LABELS`].
@@ -114,6 +130,7 @@ impl RefusalReason {
             Self::MessageSize { .. } => 8,
             Self::LogSlice { .. } | Self::MessageId { .. } => 9,
             Self::RateLimit { .. } => 10,
+            Self::NotAllowed(_) => 11,
         }
     }
 }
@@ -172,6 +189,20 @@ impl fmt::Display for RefusalReason {
                 f,
                 "Error: Rate limit exceeded: at most {per_second} commands a second, {burst} at once"
             ),
+            Self::NotAllowed(forbidden) => {
+                f.write_str("Error: Not allowed: ")?;
+                match forbidden {
+                    Forbidden::Read(channel) => write!(f, "you may not open channel {channel}")?,
+                    Forbidden::HearAll => {
+                        f.write_str("you may not open channel *, which hears every channel")?;
+                    }
+                    Forbidden::Write(channel) => {
+                        write!(f, "you may not send to channel {channel}")?;
+                    }
+                    Forbidden::Log => f.write_str("you may not read the log")?,
+                }
+                f.write_str("; ask the owner of this hub for a token that may")
+            }
         }
     }
 }
