@@ -45,6 +45,8 @@ pub struct App {
     gateway: Gateway,
     metrics: Arc<Metrics>,
     effective: Effective,
+    /// Reads on from who can reach the hub.
+    what_guests_may: &'static str,
     head_timeout: Duration,
     max_body_bytes: usize,
     /// Who may use the owner's API; without a token it stays off.
@@ -123,12 +125,14 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         let entrance = Entrance::new(&config);
+        let what_guests_may = what_guests_may(&entrance);
         let (access, tokens_kept) = access(&config).unzip();
         Ok(Self {
             gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
             hub,
             metrics,
             effective,
+            what_guests_may,
             head_timeout: config.limits.handshake_timeout,
             max_body_bytes: config.limits.max_frame_bytes,
             access,
@@ -154,7 +158,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         info!(listener = "hub", address = %self.hub_address, "listening");
         info!(listener = "admin", address = %self.admin_address(), "listening");
-        info!("{}", who_can_reach(self.hub_address));
+        info!("{}", who_can_reach(self.hub_address, self.what_guests_may));
 
         // Dropped at the end, which ends whatever still runs.
         let mut tasks = JoinSet::new();
@@ -275,8 +279,17 @@ fn access(config: &Config) -> Option<(Access, watch::Sender<AdminTokens>)> {
     }
 }
 
-/// In one line, who can reach the hub, and which setting changes that.
-fn who_can_reach(hub: SocketAddr) -> String {
+/// What whoever reaches the hub may do there; reads on from that.
+fn what_guests_may(entrance: &Entrance) -> &'static str {
+    match entrance.guest() {
+        None => ", and use it with a token of hub.tokens",
+        Some(Some(_)) => ", and do there what [guests] allows",
+        Some(None) => ", read its channels and write to them",
+    }
+}
+
+/// In one line, who can reach the hub and do there what guests may, and which setting changes that.
+fn who_can_reach(hub: SocketAddr, what_guests_may: &str) -> String {
     let ip = hub.ip().to_canonical();
     if ip.is_loopback() {
         return "only programs on this machine can reach the hub, the Minecraft server's computers \
@@ -288,7 +301,5 @@ fn who_can_reach(hub: SocketAddr) -> String {
     } else {
         format!("every machine that can reach {ip}")
     };
-    format!(
-        "{whom} can reach the hub, read its channels and write to them; hub.listen changes that"
-    )
+    format!("{whom} can reach the hub{what_guests_may}; hub.listen changes that")
 }

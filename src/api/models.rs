@@ -1,6 +1,6 @@
 //! What answers look like.
 
-use super::types::{ChannelValue, Time};
+use super::types::{ChannelValue, PatternValue, Time};
 use crate::hub::{self, ClientSummary, Departed};
 use crate::protocol::{CloseReason, CommandKind, RefusalReason};
 use poem_openapi::{Enum, Object};
@@ -130,9 +130,45 @@ pub struct Client {
     /// The channels it has open, in the order of opening; in the answer about one client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open: Option<Vec<ChannelValue>>,
+    /// What it may do; in the answer about one client that is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rights: Option<ClientRights>,
     /// Why it has gone, if it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<Closed>,
+}
+
+/// What a client may do.
+#[derive(Debug, Object, Serialize)]
+pub struct ClientRights {
+    /// Whether anything is denied to it; if not, it may do everything.
+    pub restricted: bool,
+    /// The channels that it may open and see in the log.
+    pub read: Vec<PatternValue>,
+    /// The channels that it may send to.
+    pub write: Vec<PatternValue>,
+    /// Whether it may open `*` and so read every channel, whatever `read` says.
+    pub hear_all: bool,
+    /// Whether it may ask for the log.
+    pub log: bool,
+}
+
+impl ClientRights {
+    /// What a client may do; everything, if it has no rights of its own.
+    pub(super) fn new(rights: Option<&hub::Rights>) -> Self {
+        let everything = hub::Patterns::every();
+        let list = |patterns: Option<&hub::Patterns>| {
+            let patterns = patterns.unwrap_or(&everything).as_json();
+            patterns.map(|pattern| PatternValue(pattern.to_owned())).collect()
+        };
+        Self {
+            restricted: rights.is_some(),
+            read: list(rights.map(|rights| &rights.read)),
+            write: list(rights.map(|rights| &rights.write)),
+            hear_all: rights.is_none_or(|rights| rights.hear_all),
+            log: rights.is_none_or(|rights| rights.log),
+        }
+    }
 }
 
 impl Client {
@@ -163,6 +199,7 @@ impl Client {
             bytes_out: counters.bytes_out,
             dropped: counters.dropped,
             open: None,
+            rights: None,
             closed: None,
         }
     }

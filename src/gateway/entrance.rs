@@ -53,7 +53,7 @@ impl Entrance {
 
     /// What a client without a token may do, everything being none; an outer none if nobody comes
     /// in without one.
-    pub(super) fn guest(&self) -> Option<Option<Arc<Rights>>> {
+    pub fn guest(&self) -> Option<Option<Arc<Rights>>> {
         (!self.require_token).then(|| self.guests.clone())
     }
 }

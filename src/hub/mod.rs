@@ -19,6 +19,8 @@ mod outbox;
 mod owner;
 mod patterns;
 mod rights;
+#[cfg(test)]
+mod rights_tests;
 mod sending;
 mod state;
 #[cfg(test)]

@@ -4,16 +4,17 @@
 use super::clients::{ClientInfo, ClientKey, Closing, Identity};
 use super::sending::{Next, Written};
 use super::state::{State, Taken};
-use super::{Batch, HubLimits};
+use super::{Batch, HubLimits, Rights};
 use crate::protocol::websocket::server_frame_bytes;
 use crate::protocol::{ChannelName, CloseReason, Command, CommandLimits, command};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const LIMITS: HubLimits = HubLimits {
+pub(super) const LIMITS: HubLimits = HubLimits {
     max_clients: 100,
     max_channels_per_client: 3,
     max_message_bytes: 131_072,
@@ -45,8 +46,8 @@ fn texts(batch: &Batch) -> Vec<Value> {
 }
 
 /// A state and a stand-in for what writes to its clients.
-struct Bench {
-    state: State,
+pub(super) struct Bench {
+    pub state: State,
     clients: Vec<ClientKey>,
     received: HashMap<u64, Vec<Value>>,
     /// What a full socket has left of a client's batch.
@@ -56,24 +57,28 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(limits: HubLimits) -> Self {
+    pub fn new(limits: HubLimits) -> Self {
         let (received, stuck) = (HashMap::new(), HashMap::new());
         Self { state: State::new(limits, 1), clients: vec![], received, stuck, closed: vec![] }
     }
 
-    fn join(&mut self) -> ClientKey {
+    pub fn join(&mut self) -> ClientKey {
+        self.join_with(None)
+    }
+
+    pub fn join_with(&mut self, rights: Option<Arc<Rights>>) -> ClientKey {
         let info = ClientInfo {
             address: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
             identity: Identity::default(),
-            rights: None,
+            rights,
         };
         let key = self.state.join(info, 0, Instant::now());
         self.clients.push(key);
         key
     }
 
-    fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
+    pub fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
         let text = command.to_string();
         let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
         self.state.execute(key, command::parse(&text, limits), text.len(), 1_700_000_000_000)
@@ -110,7 +115,7 @@ impl Bench {
         }
     }
 
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         for key in self.clients.clone() {
             self.unstick(key);
         }
@@ -119,7 +124,7 @@ impl Bench {
         }
     }
 
-    fn received(&self, key: ClientKey) -> &[Value] {
+    pub fn received(&self, key: ClientKey) -> &[Value] {
         self.received.get(&key.id()).map_or(&[], Vec::as_slice)
     }
 }
