@@ -21,5 +21,6 @@ mod pings;
 mod queues;
 mod rate;
 mod replay;
+mod rights;
 mod shutdown;
 mod support;
