@@ -249,7 +249,10 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_name_are_those_of_its_utf_8() {
-        assert_eq!(string_bytes(&compact(r#""é\u0000\n\ud800x""#)), 2 + 1 + 1 + 3 + 1);
+        let name = compact(r#""é\u0000\n\ud800x""#);
+        assert_eq!(string_bytes(&name), 2 + 1 + 1 + 3 + 1);
+        assert_eq!(&*string_contents(&name), b"\xc3\xa9\x00\n\xed\xa0\x80x");
+        assert_eq!(&*string_contents(&compact(r#""\b\f\t\r\"\\\u001f""#)), b"\x08\x0c\t\r\"\\\x1f");
     }
 
     proptest! {
@@ -260,6 +263,7 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<String>(&once).unwrap(), text.clone());
             prop_assert_eq!(compact(&once), once.clone());
             prop_assert_eq!(string_bytes(&once), text.len());
+            prop_assert_eq!(string_contents(&once), text.as_bytes());
             let mut out = Vec::new();
             write_text(&text, &mut out);
             prop_assert_eq!(out, once.into_bytes());
