@@ -23,7 +23,7 @@ pub struct HubConfig {
     #[serde(deserialize_with = "units::address")]
     pub listen: SocketAddr,
     /// Whether a client without a good token is turned away.
-    #[serde(deserialize_with = "units::truth")]
+    #[serde(deserialize_with = "units::switch")]
     pub require_token: bool,
     /// The names that a token proves, in the order of the file; names and tokens are unique.
     #[serde(default)]

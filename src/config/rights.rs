@@ -26,10 +26,10 @@ pub struct RightsConfig {
     #[serde(default, deserialize_with = "patterns")]
     pub write: Option<Vec<ChannelPattern>>,
     /// Whether it may open `*`. [`RightsConfig::may_hear_all`] is what applies.
-    #[serde(default, deserialize_with = "units::optional_truth")]
+    #[serde(default, deserialize_with = "units::optional_switch")]
     pub hear_all: Option<bool>,
     /// Whether it may ask for the log; yes, if absent.
-    #[serde(default, deserialize_with = "units::optional_truth")]
+    #[serde(default, deserialize_with = "units::optional_switch")]
     pub log: Option<bool>,
 }
 
@@ -123,7 +123,9 @@ fn check(list: &[ChannelPattern], limits: &LimitsConfig) -> Option<String> {
     })
 }
 
-/// Reads a list of patterns, or a text that spells one, as an environment variable does.
+/// Reads a list of patterns, or a text that spells one, as an environment variable does: as a file
+/// does, or texts and numbers separated by commas, where what is a number means the number, and what
+/// stands in quotes is the text.
 ///
 /// # Errors
 ///
@@ -133,6 +135,10 @@ pub(super) fn read(value: &Value) -> Result<Vec<ChannelPattern>, String> {
     let spelled;
     let list = match value {
         Value::Array(_, list) => list,
+        Value::String(_, text) if !text.trim_start().starts_with('[') => {
+            let names = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+            return Ok(names.map(separated).collect());
+        }
         Value::String(_, text) => {
             let list: toml::Value = text.parse().map_err(|_| no_list())?;
             spelled = Value::serialize(list).map_err(|_| no_list())?;
@@ -147,6 +153,18 @@ pub(super) fn read(value: &Value) -> Result<Vec<ChannelPattern>, String> {
         })
     };
     list.iter().enumerate().map(pattern).collect()
+}
+
+/// A pattern that stands between commas.
+fn separated(text: &str) -> ChannelPattern {
+    if let Some(text) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        return ChannelPattern::Text(text.to_owned());
+    }
+    let numeral = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if numeral => ChannelPattern::Number(number),
+        _ => ChannelPattern::Text(text.to_owned()),
+    }
 }
 
 fn patterns<'de, D: Deserializer<'de>>(
@@ -200,12 +218,15 @@ mod tests {
             vec![Text("a.*".into()), Text("5".into()), Number(5.0), Number(0.5), Range(1.0, 9.5)];
         assert_eq!(spelled(r#"["a.*", "5", 5, 0.5, [1, 9.5]]"#), Ok(expected));
         assert_eq!(spelled("[]"), Ok(vec![]));
+        let expected = vec![Text("a.*".into()), Number(5.0), Text("5".into()), Text("-".into())];
+        assert_eq!(spelled(r#"a.*, 5,"5" , -"#), Ok(expected));
+        assert_eq!(spelled(" "), Ok(vec![]));
         for wrong in ["[true]", "[[1]]", "[[1, 2, 3]]", "[{}]", "[[\"a\", \"b\"]]", "[2020-01-01]"]
         {
             let text = spelled(&format!("[\"a\", {}", &wrong[1..])).unwrap_err();
             assert!(text.contains("in place 2; a list holds texts"), "{wrong}: {text}");
         }
-        for wrong in ["", "a", "\"a\"", "5", "[a]", "[\"a\"], [\"b\"]", "[\"a\"]\nx = 5"] {
+        for wrong in ["[a]", "[", "[\"a\"], [\"b\"]", "[\"a\"]\nx = 5"] {
             let text = spelled(wrong).unwrap_err();
             assert!(text.contains("is not a list; write it in brackets"), "{wrong}: {text}");
         }

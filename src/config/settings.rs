@@ -256,7 +256,6 @@ mod tests {
             let key = format!("{section}.{name}");
             assert_eq!(
                 AdminConfig::SECRETS.contains(&key.as_str()),
-                // Whether one is required is no secret.
                 name.ends_with("token") && name != "require_token",
                 "{key}"
             );

@@ -46,9 +46,6 @@ impl Field {
             (Kind::Text, Value::String(..)) | (Kind::Truth, Value::Bool(..)) => None,
             (Kind::Text, _) => Some(format!("{name} is not a text; write it in quotes")),
             (Kind::Truth, _) => Some(format!("{name} is neither true nor false")),
-            (Kind::Patterns, Value::String(..)) => {
-                Some(format!("{name} is a text; write a list, such as [\"public.*\", 5]"))
-            }
             (Kind::Patterns, _) => rights::read(value).err().map(|text| format!("{name} {text}")),
         }
     }

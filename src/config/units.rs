@@ -260,19 +260,11 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(Spelled::deserialize(deserializer)?.text)
 }
 
-/// Reads yes or no.
-pub(super) fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let text = Spelled::deserialize(deserializer)?.text;
-    text.trim()
-        .parse()
-        .map_err(|_| de::Error::custom(format_args!("{} is neither true nor false", quoted(&text))))
-}
-
-/// Reads yes or no, for a setting that may be absent.
-pub(super) fn optional_truth<'de, D: Deserializer<'de>>(
+/// Reads `true` or `false`, for a setting that may be absent.
+pub(super) fn optional_switch<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<bool>, D::Error> {
-    truth(deserializer).map(Some)
+    switch(deserializer).map(Some)
 }
 
 /// Reads the path of a file or folder, for a setting that may be absent.
@@ -315,6 +307,14 @@ fn host_name(text: &str) -> Result<String, String> {
          in ASCII, such as skynet.example.org",
         quoted(text)
     ))
+}
+
+/// Reads `true` or `false`.
+pub(super) fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = Spelled::deserialize(deserializer)?.text;
+    text.trim()
+        .parse()
+        .map_err(|_| de::Error::custom(format_args!("{} is neither true nor false", quoted(&text))))
 }
 
 enum Names {
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn yes_and_no_are_true_and_false_as_values_or_as_text() {
         let read = |json: &str| {
-            truth(&mut serde_json::Deserializer::from_str(json)).map_err(|e| e.to_string())
+            switch(&mut serde_json::Deserializer::from_str(json)).map_err(|e| e.to_string())
         };
         for (json, value) in [("true", true), ("false", false), (r#""true""#, true)] {
             assert_eq!(read(json), Ok(value));

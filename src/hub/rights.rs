@@ -37,10 +37,15 @@ impl Rights {
         self.read.is_every() && self.write.is_every() && self.hear_all && self.log
     }
 
+    /// Whether it may read every channel, `*` included.
+    pub fn may_read_all(&self) -> bool {
+        self.hear_all
+    }
+
     /// Whether it may read what is sent to this channel, now and in the log. What is sent to `*`
     /// is for those who may open it.
     pub fn may_read(&self, name: &ChannelName) -> bool {
-        self.hear_all || (!name.is_wildcard() && self.read.contains(name))
+        self.may_read_all() || (!name.is_wildcard() && self.read.contains(name))
     }
 
     /// Whether it may send to this channel.

@@ -227,7 +227,8 @@ impl State {
     }
 
     fn reply_log(&mut self, key: ClientKey, slice: LogSlice) {
-        if let Some(rights) = self.clients[key.slot].info.rights.clone() {
+        let rights = self.clients[key.slot].info.rights.clone();
+        if let Some(rights) = rights.filter(|rights| !rights.may_read_all()) {
             return self.reply_readable_log(key, slice, &rights);
         }
         let (start, entries) = self.log.slice(slice);

@@ -35,10 +35,10 @@ impl ChannelName {
                 }
                 Ok(Self(spelled.into()))
             }
-            Some(b'-' | b'0'..=b'9') => match value.parse::<f64>() {
-                Ok(number) => Self::from_number(number).ok_or(RefusalReason::ChannelNotFinite),
-                Err(_) => Err(RefusalReason::ChannelNotFinite),
-            },
+            Some(b'-' | b'0'..=b'9') => {
+                let number = value.parse().ok().and_then(Self::from_number);
+                number.ok_or(RefusalReason::ChannelNotFinite)
+            }
             first => Err(RefusalReason::ChannelType { found: kind_of(first.copied()) }),
         }
     }
@@ -50,7 +50,7 @@ impl ChannelName {
         Self(String::from_utf8_lossy(&spelled).into())
     }
 
-    /// The channel whose name is this number; none if it is not finite.
+    /// The channel whose name is a number; none if it is not finite.
     pub fn from_number(number: f64) -> Option<Self> {
         number.is_finite().then(|| Self(ryu_js::Buffer::new().format_finite(number).into()))
     }

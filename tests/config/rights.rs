@@ -49,7 +49,9 @@ fn what_guests_may_do_can_come_from_the_environment_and_from_flags() {
             "log = false  # --set\n",
         ],
     );
-    let text = check(&["--set", "guests.read=public.*"], &[]).refused();
+    let text = check(&["--set", "guests.read=public.*, 5,\"5\""], &[]).effective();
+    assert_has(&text, &["read = [\"public.*\", 5, \"5\"]  # --set\n"]);
+    let text = check(&["--set", "guests.read=[public.*]"], &[]).refused();
     assert_has(&text, &["guests.read (--set) is not a list; write it in brackets", "[100, 199]]"]);
     let text = check(&[], &[("SKYNET_HUB__REQUIRE_TOKEN", "yes")]).refused();
     assert_has(&text, &["hub.require_token (SKYNET_HUB__REQUIRE_TOKEN) \"yes\" is neither true"]);
@@ -74,7 +76,6 @@ fn a_wrong_list_is_refused_with_its_key_its_entry_and_its_place() {
         refused(&format!("{TOKEN}[[hub.tokens]]\nname = \"b\"\ntoken = \"t\"\n{line}\n"))
     };
     for (line, expected) in [
-        ("read = \"public.*\"", ": read is a text; write a list, such as [\"public.*\", 5]"),
         ("read = [\"a\", true]", ": read holds neither a text, a number nor a range in place 2"),
         ("write = 5", ": write is not a list; write it in brackets"),
         ("write = [inf]", " (\"b\"): its write holds a problem in place 1: inf is no channel"),
