@@ -1,4 +1,4 @@
-"""The dashboards against Grafana's own types: `types.py NODE_FOLDER`, where @grafana/schema and TypeScript are.
+"""The dashboards against Grafana's own types: `schema.py NODE_FOLDER`, where @grafana/schema and TypeScript are.
 
 Each dashboard becomes a TypeScript program that assigns its parts to the types of @grafana/schema:
 the dashboard, its variables, links and annotations, and of every panel the panel, its options, its
@@ -61,7 +61,7 @@ def program(dashboard: dict) -> str:
             check("Plain<schema.RowPanel>", panel)
             continue
         if panel["type"] not in PANELS:
-            raise SystemExit(f"{panel['title']}: add the type of panel {panel['type']!r} to types.py")
+            raise SystemExit(f"{panel['title']}: add the type of panel {panel['type']!r} to schema.py")
         kind = PANELS[panel["type"]]
         lines.append(f"// {panel['title']}")
         check("Plain<Omit<schema.Panel, Outside>>", without(panel, "options", "fieldConfig", "targets"))
