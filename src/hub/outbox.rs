@@ -11,6 +11,7 @@ use crate::protocol::websocket::server_frame_bytes;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 
 /// Frames below this many bytes are copied, from this on shared: below it a copy costs less than
 /// one more entry in a vectored write.
@@ -167,6 +168,8 @@ pub(super) struct Outbox {
     /// Bytes taken by the writer and not reported as written.
     pub in_flight: usize,
     pub writer: Writer,
+    /// Bytes that will have been written when the message under measurement has been.
+    pub mark: Option<NonZeroU64>,
 }
 
 impl Outbox {

@@ -3,7 +3,7 @@
 
 use super::clients::{ClientInfo, ClientKey, Closing, Identity};
 use super::sending::{Next, Written};
-use super::state::{State, Taken};
+use super::state::{Receipt, State, Taken};
 use super::{Batch, HubLimits};
 use crate::protocol::websocket::server_frame_bytes;
 use crate::protocol::{ChannelName, CloseReason, Command, CommandLimits, command};
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-const LIMITS: HubLimits = HubLimits {
+pub(super) const LIMITS: HubLimits = HubLimits {
     max_clients: 100,
     max_channels_per_client: 3,
     max_message_bytes: 131_072,
@@ -45,23 +45,26 @@ fn texts(batch: &Batch) -> Vec<Value> {
 }
 
 /// A state and a stand-in for what writes to its clients.
-struct Bench {
-    state: State,
+pub(super) struct Bench {
+    pub state: State,
     clients: Vec<ClientKey>,
     received: HashMap<u64, Vec<Value>>,
     /// What a full socket has left of a client's batch.
     stuck: HashMap<u64, Vec<Value>>,
     /// Whose sessions were told to close, and how.
     closed: Vec<(ClientKey, Closing)>,
+    /// When everything is received; writes come a millisecond later.
+    pub start: Instant,
 }
 
 impl Bench {
-    fn new(limits: HubLimits) -> Self {
+    pub fn new(limits: HubLimits) -> Self {
         let (received, stuck) = (HashMap::new(), HashMap::new());
-        Self { state: State::new(limits, 1), clients: vec![], received, stuck, closed: vec![] }
+        let (state, start) = (State::new(limits, 1), Instant::now());
+        Self { state, clients: vec![], received, stuck, closed: vec![], start }
     }
 
-    fn join(&mut self) -> ClientKey {
+    pub fn join(&mut self) -> ClientKey {
         let info = ClientInfo {
             address: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
@@ -72,14 +75,16 @@ impl Bench {
         key
     }
 
-    fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
+    pub fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
         let text = command.to_string();
         let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
-        self.state.execute(key, command::parse(&text, limits), text.len(), 1_700_000_000_000)
+        let received = Receipt { unix_ms: 1_700_000_000_000, instant: self.start };
+        let command = command::parse(&text, limits);
+        self.state.execute(key, command, text.len(), received).unwrap_or(Taken::Closing)
     }
 
     /// One pass of the flusher; the sockets of `full` take nothing of their batch.
-    fn pass(&mut self, full: &[ClientKey]) {
+    pub fn pass(&mut self, full: &[ClientKey]) {
         let mut jobs = vec![];
         self.state.take_jobs(&mut jobs, usize::MAX);
         for job in &mut jobs {
@@ -98,15 +103,22 @@ impl Bench {
             }
         }
         self.state.settle(&mut jobs);
+        self.time_probe();
+    }
+
+    pub fn time_probe(&mut self) {
+        let now = self.start + Duration::from_millis(1);
+        self.state.time_probe(|| now);
     }
 
     /// The session of a client whose socket was full writes until nothing is left.
-    fn unstick(&mut self, key: ClientKey) {
+    pub fn unstick(&mut self, key: ClientKey) {
         let Some(texts_left) = self.stuck.remove(&key.id()) else { return };
         self.received.entry(key.id()).or_default().extend(texts_left);
         while let Next::Batch(batch) = self.state.wrote(key, 0) {
             self.received.entry(key.id()).or_default().extend(texts(&batch));
         }
+        self.time_probe();
     }
 
     fn drain(&mut self) {
@@ -118,7 +130,7 @@ impl Bench {
         }
     }
 
-    fn received(&self, key: ClientKey) -> &[Value] {
+    pub fn received(&self, key: ClientKey) -> &[Value] {
         self.received.get(&key.id()).map_or(&[], Vec::as_slice)
     }
 }
@@ -267,8 +279,11 @@ proptest! {
             let expected = model.expected.get(&key.id()).cloned().unwrap_or_default();
             prop_assert!(expected.starts_with(&got));
         }
+        // Nobody waits to be written to, so no measurement of a delivery is under way.
+        prop_assert_eq!(bench.state.probe.waiting(), 0);
+        prop_assert!(bench.state.probe.begin(bench.start), "the last measurement has ended");
         // The books: no bytes are left, and channels have listeners or logged messages.
-        let stats = bench.state.stats();
+        let stats = bench.state.stats(0);
         prop_assert_eq!(stats.queued_bytes, 0);
         prop_assert_eq!(stats.clients, bench.clients.len());
         prop_assert_eq!(stats.log_messages, model.log.len());
@@ -279,23 +294,30 @@ proptest! {
         names.dedup();
         prop_assert_eq!(stats.channels, names.len());
         prop_assert_eq!(stats.subscriptions, model.open.values().map(Vec::len).sum::<usize>());
+        let totals = &stats.totals;
+        prop_assert_eq!(totals.message_bytes.count(), totals.all_messages());
+        prop_assert_eq!(totals.message_listeners.count(), totals.all_messages());
+        prop_assert_eq!(totals.message_listeners.sum(), totals.delivered);
+        prop_assert!(totals.delivery_nanos.count() <= totals.all_messages());
+        prop_assert_eq!(totals.delivery_nanos.sum(), 1_000_000 * totals.delivery_nanos.count());
+        prop_assert_eq!(totals.refused_commands.iter().sum::<u64>(), totals.refused.iter().sum::<u64>());
         // When all have left and nothing is logged, nothing at all is left.
         for key in bench.clients.clone() {
             bench.state.leave(key, CloseReason::ClientClosed, 0);
         }
-        let stats = bench.state.stats();
+        let stats = bench.state.stats(0);
         prop_assert_eq!((stats.clients, stats.subscriptions, stats.queued_bytes), (0, 0, 0));
     }
 }
 
-fn open(bench: &mut Bench, channel: &str) -> ClientKey {
+pub(super) fn open(bench: &mut Bench, channel: &str) -> ClientKey {
     let key = bench.join();
     bench.send(key, &json!({"type": "open", "channel": channel}));
     bench.pass(&[]);
     key
 }
 
-fn message(size: usize) -> Value {
+pub(super) fn message(size: usize) -> Value {
     json!({"type": "message", "channel": "x", "message": "m".repeat(size)})
 }
 
@@ -313,7 +335,7 @@ fn live_events_past_the_budget_close_the_listener_and_nobody_else() {
     assert_eq!((bench.closed[0].0, bench.closed[0].1.reason), (slow, CloseReason::TooSlow));
     assert_eq!(bench.received(fast).len(), 1 + 3);
     assert_eq!(bench.send(slow, &json!({"type": "log"})), Taken::Closing);
-    assert_eq!(bench.state.stats().queued_bytes, 0);
+    assert_eq!(bench.state.stats(0).queued_bytes, 0);
     let left = bench.state.leave(slow, CloseReason::TooSlow, 0).expect("a client");
     assert_eq!(left.counters.dropped, 2, "one in the queue, and the one that was too much");
 }
@@ -332,7 +354,7 @@ fn commands_wait_while_half_of_the_budget_is_queued_so_that_replies_never_exceed
         bench.pass(&[reader]);
         assert!(asked < 100, "reading is never paused");
     }
-    let queued = bench.state.stats().longest_queue_bytes;
+    let queued = bench.state.stats(0).longest_queue_bytes;
     assert!((LIMITS.max_queue_bytes / 2..LIMITS.max_queue_bytes).contains(&queued), "{queued}");
     assert!(!bench.state.may_read(reader));
     bench.unstick(reader);
@@ -375,7 +397,7 @@ fn queues_of_clients_that_are_being_closed_are_cut_before_anybody_is_closed_for_
     let healthy = json!({"type": "message", "channel": "y", "message": "m".repeat(60_000)});
     for _ in 0..20 {
         bench.send(sender, &healthy);
-        let queued = bench.state.stats().queued_bytes;
+        let queued = bench.state.stats(0).queued_bytes;
         assert!(queued <= limits.total_queue_bytes, "{queued} bytes are queued");
         bench.pass(&[stuck, waiting]);
     }
@@ -443,7 +465,8 @@ fn a_message_of_the_owner_reaches_every_listener() {
         panic!("a message")
     };
     assert_eq!(draft.channel(), &ChannelName::from_text("x"));
-    assert_eq!(bench.state.publish(None, draft, 5).1, 2);
+    let received = Receipt { unix_ms: 5, instant: Instant::now() };
+    assert_eq!(bench.state.publish(None, draft, received).1, 2);
     bench.pass(&[]);
     assert_eq!(bench.received(listener).len(), 2);
     assert_eq!(bench.received(everything).len(), 2);

@@ -15,6 +15,7 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+mod metrics;
 mod order;
 mod partial;
 mod pings;
