@@ -162,7 +162,8 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 
 /// A websocket client of as little as will do.
 pub struct Client {
-    stream: TcpStream,
+    /// Its socket, for who reads without a look at what comes.
+    pub stream: TcpStream,
 }
 
 impl Client {

@@ -13,8 +13,11 @@ use crate::support::{
     wait_until, with_app,
 };
 
+/// A metric, its labels, and its value.
+type Expected = (&'static str, &'static [(&'static str, &'static str)], f64);
+
 /// Waits until all of these metrics have these values.
-async fn are(app: &TestApp, expected: &[(&str, &[(&str, &str)], f64)]) {
+async fn are(app: &TestApp, expected: &[Expected]) {
     for (name, labels, value) in expected {
         app.metric_is(name, labels, *value).await;
     }
@@ -151,39 +154,38 @@ async fn requests_are_counted_by_route_and_never_as_they_were_asked() {
         }
         http::get(app.hub(), "/healthz").await;
         let client = app.client().await;
-        let route = |route| ("route", route);
         are(
             app,
             &[
                 (
                     "skynet_http_requests_total",
-                    &[route("/api/v1/clients/{id}"), ("method", "GET"), ("status", "404")],
+                    &[("route", "/api/v1/clients/{id}"), ("method", "GET"), ("status", "404")],
                     2.0,
                 ),
                 (
                     "skynet_http_requests_total",
-                    &[route("/api/v1/clients/{id}"), ("status", "400")],
+                    &[("route", "/api/v1/clients/{id}"), ("status", "400")],
                     1.0,
                 ),
                 (
                     "skynet_http_requests_total",
-                    &[route("/api/v1/channels"), ("status", "200")],
+                    &[("route", "/api/v1/channels"), ("status", "200")],
                     1.0,
                 ),
                 (
                     "skynet_http_requests_total",
-                    &[route("/api/v1/channels"), ("method", "PATCH"), ("status", "405")],
+                    &[("route", "/api/v1/channels"), ("method", "PATCH"), ("status", "405")],
                     1.0,
                 ),
                 (
                     "skynet_http_requests_total",
-                    &[route("/api/v1/channels"), ("method", "other"), ("status", "405")],
+                    &[("route", "/api/v1/channels"), ("method", "other"), ("status", "405")],
                     1.0,
                 ),
-                ("skynet_http_requests_total", &[route("none"), ("status", "404")], 2.0),
-                ("skynet_http_requests_total", &[route("/healthz"), ("status", "200")], 1.0),
-                ("skynet_http_requests_total", &[route("/connect"), ("status", "101")], 1.0),
-                ("skynet_http_request_duration_seconds_count", &[route("/connect")], 1.0),
+                ("skynet_http_requests_total", &[("route", "none"), ("status", "404")], 2.0),
+                ("skynet_http_requests_total", &[("route", "/healthz"), ("status", "200")], 1.0),
+                ("skynet_http_requests_total", &[("route", "/connect"), ("status", "101")], 1.0),
+                ("skynet_http_request_duration_seconds_count", &[("route", "/connect")], 1.0),
             ],
         )
         .await;
@@ -194,8 +196,8 @@ async fn requests_are_counted_by_route_and_never_as_they_were_asked() {
             let known = line.contains("method=\"PATCH\"") || line.contains("method=\"other\"");
             assert!(known, "{line}");
         }
-        for word in ["nowhere", "a-word", "BREW", "limit"] {
-            let named = now.iter().find(|line| line.contains(&format!("\"{word}")));
+        for word in ["nowhere", "a-word", "BREW", "limit="] {
+            let named = now.iter().find(|line| line.contains(word));
             assert_eq!(named, None);
         }
         drop(client);

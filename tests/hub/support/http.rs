@@ -118,7 +118,7 @@ pub fn sample(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let samples = page.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         let (set, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.split_once('}')?,
+            Some(rest) => rest.rsplit_once('}')?,
             None => ("", rest.strip_prefix(' ')?),
         };
         let wanted = |(key, value): &(&str, &str)| set.contains(&format!("{key}=\"{value}\""));
