@@ -133,7 +133,7 @@ async fn commands_that_wait_are_no_unfinished_frames() {
             clients.push(client);
         }
         wait_until("everybody has something queued", async || {
-            app.metric("skynet_queued_bytes", &[]).await > 8.0 * 500_000.0
+            app.stats().queued_bytes > 8 * 500_000
         })
         .await;
         for client in &mut clients {
