@@ -13,7 +13,8 @@
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
-//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and durations as people write them, [`Secret`]
+//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and durations as people write them and
+//! `networks` networks, [`PublicUrl`] and [`Authority`] say where a hub is, [`Secret`]
 //! keeps tokens out of every output, [`ConfigError`] speaks to the owner, and [`Effective`] shows
 //! what applies and why.
 //!
@@ -29,6 +30,8 @@ mod limits;
 mod load;
 mod message_log;
 mod metrics;
+mod networks;
+mod public_url;
 mod report;
 mod secret;
 mod settings;
@@ -47,6 +50,7 @@ pub use limits::LimitsConfig;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
 pub use metrics::{ListedChannel, MetricsConfig};
+pub use public_url::{Authority, Host, NoAuthority, PublicUrl};
 pub use report::{Effective, Setting};
 pub use secret::Secret;
 pub use telemetry::{LogFormat, TelemetryConfig};

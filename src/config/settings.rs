@@ -218,6 +218,7 @@ mod tests {
         config.admin.read_token_file = Some("x".into());
         config.admin.state_dir = Some("x".into());
         config.admin.bans_file = Some("x".into());
+        config.hub.public_url = "http://x".parse().ok();
         let mut token = HubToken::new("x", Secret::new("x"));
         token.token_file = Some("x".into());
         config.hub.tokens = vec![token];
