@@ -11,6 +11,7 @@ use crate::http::{self, Counted, Limits, Routes, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
+use crate::pages::{self, Addresses};
 use crate::protocol::{ChannelName, CloseReason};
 use crate::telemetry;
 use poem::endpoint::BoxEndpoint;
@@ -50,6 +51,8 @@ pub struct App {
     capacities: Capacities,
     /// Whether the metrics ask for a token on a listener of the owner's own.
     metrics_need_token: bool,
+    /// Where players reach the hub.
+    addresses: Addresses,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
     /// Kept, because tokens count as gone when nobody could change them any more.
@@ -137,6 +140,7 @@ impl App {
             max_body_bytes: config.limits.max_frame_bytes,
             capacities: capacities(&config),
             metrics_need_token: config.metrics.require_token,
+            addresses: Addresses::new(&config.hub),
             access,
             _tokens: tokens_kept,
             hub_listener,
@@ -220,7 +224,9 @@ impl App {
         let metrics = self.metrics_page();
         let mut hub_routes = Plan::new(&self.metrics);
         hub_routes.serve(&["/healthz", "/readyz", "/connect"]);
-        let hub = ops::health(self.gateway.routes(), &self.hub);
+        hub_routes.serve(&pages::PATHS);
+        let hub = pages::add(self.gateway.routes(), self.addresses.clone());
+        let hub = ops::health(hub, &self.hub);
         if !shared {
             let mut routes = Plan::new(&self.metrics);
             routes.serve(&["/healthz", "/readyz", "/metrics"]);
@@ -305,15 +311,17 @@ impl Plan {
 }
 
 /// What the routes that are not in the API's document may answer to GET.
-const USUAL: [(&str, &[&str]); 8] = [
-    ("/", &["200", "421"]),
+const USUAL: [(&str, &[&str]); 10] = [
+    ("/", &["200", "304", "400", "421"]),
     ("/admin", &["200", "421"]),
     ("/connect", &["101", "400", "426", "503"]),
     ("/docs", &["200", "421"]),
     ("/healthz", &["200"]),
+    ("/install.lua", &["200", "304", "400"]),
     ("/metrics", &["200", "401", "429"]),
     ("/openapi.json", &["200", "421"]),
     ("/readyz", &["200", "503"]),
+    ("/skynet.lua", &["200", "304", "400"]),
 ];
 
 /// Routes that a slash may follow.

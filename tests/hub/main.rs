@@ -17,6 +17,7 @@ mod log;
 mod many;
 mod metrics;
 mod order;
+mod pages;
 mod partial;
 mod pings;
 mod queues;
