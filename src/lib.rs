@@ -17,14 +17,17 @@
 //! - [`shutdown`]: the signals that end the program.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
+//! - [`cc_config`]: what the game's own configuration must say, and whether it does.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
 //! `access` knows `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
-//! those and not each other; `app` knows all.
+//! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
+//! `pages` how large they are.
 
 pub mod access;
 pub mod api;
 pub mod app;
+pub mod cc_config;
 pub mod cli;
 pub mod config;
 pub mod descriptors;

@@ -23,7 +23,7 @@
 
 mod admin;
 mod error;
-mod file;
+pub(crate) mod file;
 mod given;
 mod hub;
 mod limits;
