@@ -41,6 +41,11 @@ local function explain(reason)
   fail("Cannot fetch " .. BASE .. "/skynet.lua: " .. reason)
 end
 
+-- Versions before 1.109 read a text without the line break at its end.
+local function with_line_break(text)
+  return (text:gsub("[\r\n]*$", "")) .. "\n"
+end
+
 local function fetch(url)
   if not http then
     fail("This server's owner has switched the http API off: enabled = true in the section [http]",
@@ -58,7 +63,7 @@ local function fetch(url)
   local text = response.readAll()
   response.close()
   if status ~= 200 then explain("the server answers with status " .. tostring(status)) end
-  return text or ""
+  return with_line_break(text or "")
 end
 
 local function version_of(text)
@@ -92,7 +97,7 @@ local function read(path)
   if not file then return nil end
   local text = file.readAll()
   file.close()
-  return text
+  return with_line_break(text or "")
 end
 
 local function write(path, text)
