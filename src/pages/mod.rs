@@ -32,7 +32,8 @@ pub fn add(route: Route, addresses: Addresses) -> Route {
     })
 }
 
-/// One page.
+/// One page. Its answers end the connection: the hub's listener has few places for those that are no
+/// client's.
 struct Page {
     file: File,
     addresses: Arc<Addresses>,
@@ -48,7 +49,8 @@ impl Endpoint for Page {
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let answer = sentence(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD work here.\n");
-            return Ok(with(answer, header::ALLOW, "GET, HEAD"));
+            let answer = with(answer, header::ALLOW, "GET, HEAD");
+            return Ok(with(answer, header::CONNECTION, "close"));
         }
         let answer = match self.addresses.of(&WhoAsks::of(&request)) {
             Ok(address) => respond(self.file.serve(&address), request.headers()),
@@ -58,7 +60,8 @@ impl Endpoint for Page {
             Some(vary) => with(answer, header::VARY, vary),
             None => answer,
         };
-        Ok(with(answer, header::CACHE_CONTROL, self.addresses.cache_control()))
+        let answer = with(answer, header::CACHE_CONTROL, self.addresses.cache_control());
+        Ok(with(answer, header::CONNECTION, "close"))
     }
 }
 

@@ -1,8 +1,16 @@
 //! What the hub serves to players, as browsers and computers ask for it.
 
+use std::{sync::Arc, time::Duration};
+
+use poem::endpoint::make_sync;
+use skynet::{
+    http::{Limits, Service, bind},
+    metrics::Metrics,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::watch,
     time::timeout,
 };
 
@@ -191,6 +199,46 @@ async fn head_gets_the_head_and_other_methods_get_405() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn every_answer_ends_its_connection() {
+    with_app(config(), async |app| {
+        for path in PATHS {
+            for (method, host) in [("GET", "a"), ("HEAD", "a"), ("GET", "?"), ("POST", "a")] {
+                let all =
+                    all_of(app, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+                let connection =
+                    http::Response::from_head(&all).header("connection").map(str::to_owned);
+                assert_eq!(connection.as_deref(), Some("close"), "{method} {path} {host}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_take_a_last_answer_makes_room_for_others() {
+    let large = make_sync(|_| {
+        let body = vec![b'x'; 64 << 20];
+        poem::Response::builder().header("connection", "close").body(body)
+    });
+    let limits =
+        Limits { listener: "hub", head_timeout: Duration::from_millis(200), max_connections: 1 };
+    let listener = bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = watch::channel(false);
+    let service = Service::new(large, limits, Arc::new(Metrics::new()));
+    let serving = tokio::spawn(service.serve(listener, stopped));
+
+    let mut idle = TcpStream::connect(address).await.expect("connects");
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("the request is taken");
+    // There is one place, and it becomes free.
+    let next = http::send(address, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(next.status, 200);
+    drop(idle);
+    stop.send(true).expect("it still serves");
+    timeout(DEADLINE, serving).await.expect("it stops").expect("it does not panic");
 }
 
 #[tokio::test]
