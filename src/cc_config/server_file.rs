@@ -256,7 +256,7 @@ mod tests {
         for (rule, why) in [
             ("action = \"allow\"", "has no host"),
             ("host = 5", "host is not a text"),
-            ("host = \"a\"\naction = \"alow\"", "neither \"allow\" nor \"deny\""),
+            ("host = \"a\"\naction = \"permit\"", "neither \"allow\" nor \"deny\""),
             ("host = \"a\"\nport = \"80\"", "port is not a number"),
             ("host = \"a\"\nmax_websocket_message = \"1\"", "is not a number"),
             ("host = \"a/b\"", "no length after its slash"),

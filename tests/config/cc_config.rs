@@ -224,7 +224,7 @@ fn limits_of_sockets_requests_and_bandwidth_are_told() {
 
 #[test]
 fn a_rule_that_the_mod_cannot_read_is_told_even_where_it_does_no_harm() {
-    let wrong = "[[http.rules]]\nhost = \"example.com\"\naction = \"alow\"\n";
+    let wrong = "[[http.rules]]\nhost = \"example.com\"\naction = \"permit\"\n";
     let text = Server::new(&with_rule(wrong)).bad(&[]);
     assert_has(&text, &["the rule at line 11 cannot be read by the mod: its action is neither"]);
     let text = Server::new(&with_rule(&(OWN.to_owned() + wrong))).bad(&[]);
