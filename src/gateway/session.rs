@@ -15,7 +15,7 @@ use super::rate::{Bucket, Verdict};
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
 use crate::protocol::command;
 use crate::protocol::websocket::{Decoder, Incoming, Violation};
-use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason};
+use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason, Request};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -335,28 +335,27 @@ impl Session {
         if matches!(text, std::borrow::Cow::Owned(_)) {
             self.shared.metrics.invalid_utf8.inc();
         }
-        let mut command = command::parse(&text, self.shared.limits.command);
+        let mut request = command::parse(&text, self.shared.limits.command);
         match self.bucket.take(Instant::now()) {
             Verdict::Allowed => {}
-            Verdict::Refused => command = Err(self.over_rate(&command)),
+            Verdict::Refused => request = Err(self.over_rate(request)),
             Verdict::Closed => return closing(CloseReason::RateLimited),
         }
-        match self.hub().execute(self.key(), command, bytes.len()) {
+        match self.hub().execute(self.key(), request, bytes.len()) {
             Taken::Done => Flow::More,
             // The session is woken by whoever decided to close it.
             Taken::DonePause | Taken::Closing => Flow::Pause,
         }
     }
 
-    fn over_rate(&self, command: &Result<command::Command, Refusal>) -> Refusal {
+    fn over_rate(&self, request: Result<Request, Refusal>) -> Refusal {
+        let (command, nonce) = match request {
+            Ok(request) => (Some(request.command.kind()), request.nonce),
+            Err(refusal) => (refusal.command, refusal.nonce),
+        };
         let rate = self.shared.limits.rate;
-        Refusal {
-            command: match command {
-                Ok(command) => Some(command.kind()),
-                Err(refusal) => refusal.command,
-            },
-            reason: RefusalReason::RateLimit { per_second: rate.per_second, burst: rate.burst },
-        }
+        let reason = RefusalReason::RateLimit { per_second: rate.per_second, burst: rate.burst };
+        Refusal { command, nonce, reason }
     }
 
     /// Answers a ping. A flood of them is held back like one of commands, by the length of the

@@ -37,7 +37,7 @@ pub use state::Taken;
 pub use stats::{Stats, Totals};
 pub use taps::{MAX_TAPS, Tapped};
 
-use crate::protocol::{CloseReason, Command, Frame, Refusal};
+use crate::protocol::{CloseReason, Frame, Refusal, Request};
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -147,11 +147,11 @@ impl Hub {
     pub fn execute(
         &self,
         key: ClientKey,
-        command: Result<Command, Refusal>,
+        request: Result<Request, Refusal>,
         bytes: usize,
     ) -> Taken {
         let now_ms = unix_ms();
-        self.with_jobs(|state| state.execute(key, command, bytes, now_ms))
+        self.with_jobs(|state| state.execute(key, request, bytes, now_ms))
     }
 
     /// Queues a control frame for a client.

@@ -16,8 +16,8 @@ use super::taps::Taps;
 use crate::protocol::closing::Farewell;
 use crate::protocol::event;
 use crate::protocol::{
-    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Refusal,
-    RefusalReason, Stamper,
+    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Nonce, Refusal,
+    RefusalReason, Request, Stamper,
 };
 use slab::Slab;
 use std::collections::VecDeque;
@@ -122,7 +122,7 @@ impl State {
     pub fn execute(
         &mut self,
         key: ClientKey,
-        command: Result<Command, Refusal>,
+        request: Result<Request, Refusal>,
         bytes: usize,
         now_ms: u64,
     ) -> Taken {
@@ -131,22 +131,27 @@ impl State {
         client.counters.commands += 1;
         client.counters.bytes_in += bytes as u64;
         self.totals.bytes_in += bytes as u64;
-        let done = command.and_then(|command| {
+        let done = request.and_then(|Request { command, nonce }| {
             let kind = command.kind();
             match command {
-                Command::Open(channel) => self.open(key, &channel, now_ms),
-                Command::Close(channel) => self.close(key, &channel),
+                Command::Open(channel) => self.open(key, &channel, nonce.as_ref(), now_ms),
+                Command::Close(channel) => self.close(key, &channel, nonce.as_ref()),
                 Command::Message(draft) => {
                     self.publish(Some(key), draft, now_ms);
                     Ok(())
                 }
                 Command::Log(slice) => {
-                    self.reply_log(key, slice);
+                    self.reply_log(key, &slice, nonce.as_ref());
+                    Ok(())
+                }
+                Command::Ping => {
+                    let reply = event::ping_result(nonce.as_ref(), self.stamper.time(now_ms));
+                    self.push(key.slot, &reply);
                     Ok(())
                 }
             }
             .map(|()| kind)
-            .map_err(|reason| Refusal { command: Some(kind), reason })
+            .map_err(|reason| Refusal { command: Some(kind), nonce, reason })
         });
         match done {
             Ok(kind) => self.totals.commands[kind as usize] += 1,
@@ -177,6 +182,7 @@ impl State {
         &mut self,
         key: ClientKey,
         name: &ChannelName,
+        nonce: Option<&Nonce>,
         now_ms: u64,
     ) -> Result<(), RefusalReason> {
         let client = &self.clients[key.slot];
@@ -192,15 +198,20 @@ impl State {
             client.open.push(channel);
             client.hears_all |= name.is_wildcard();
         }
-        self.reply_channels(key, CommandKind::Open);
+        self.reply_channels(key, CommandKind::Open, nonce);
         Ok(())
     }
 
-    fn close(&mut self, key: ClientKey, name: &ChannelName) -> Result<(), RefusalReason> {
+    fn close(
+        &mut self,
+        key: ClientKey,
+        name: &ChannelName,
+        nonce: Option<&Nonce>,
+    ) -> Result<(), RefusalReason> {
         if !self.leave_channel(key, name) {
             return Err(RefusalReason::NotOpen(name.to_string()));
         }
-        self.reply_channels(key, CommandKind::Close);
+        self.reply_channels(key, CommandKind::Close, nonce);
         Ok(())
     }
 
@@ -215,16 +226,19 @@ impl State {
         true
     }
 
-    fn reply_channels(&mut self, key: ClientKey, command: CommandKind) {
+    fn reply_channels(&mut self, key: ClientKey, command: CommandKind, nonce: Option<&Nonce>) {
         let open = self.clients[key.slot].open.iter();
         let names = open.map(|&channel| &self.channels.get(channel).name);
-        let reply = event::channels_result(command, names, self.limits.max_message_bytes);
+        let reply = event::channels_result(command, nonce, names, self.limits.max_message_bytes);
         self.push(key.slot, &reply);
     }
 
-    fn reply_log(&mut self, key: ClientKey, slice: LogSlice) {
-        let (start, entries) = self.log.slice(slice);
-        let reply = event::log_result(entries, start, self.limits.max_message_bytes);
+    fn reply_log(&mut self, key: ClientKey, slice: &LogSlice, nonce: Option<&Nonce>) {
+        let listing = self.log.listing(&self.channels, slice.channel.as_ref());
+        let (places, start) = listing.slice(slice);
+        let newest_first = places.rev().filter_map(|place| listing.at(place));
+        let frames = newest_first.map(|(_, event)| &event.frame);
+        let reply = event::log_result(nonce, frames, start, self.limits.max_message_bytes);
         self.push(key.slot, &reply);
     }
 
@@ -246,11 +260,11 @@ impl State {
         let reached = self.deliver(sender, channel, &event);
         self.totals.messages += 1;
         self.totals.delivered += reached as u64;
-        self.channels.logged(channel, stamp.time_ms);
+        self.channels.logged(channel, self.log.next_number(), stamp.time_ms);
         let (channels, totals) = (&mut self.channels, &mut self.totals);
         self.taps.push(&channels.get(channel).name, &event);
-        self.log.push(event.clone(), channel, |evicted| {
-            channels.evicted(evicted);
+        self.log.push(event.clone(), channel, |(channel, number)| {
+            channels.unlogged(channel, number);
             totals.evicted += 1;
         });
         self.keep_total();

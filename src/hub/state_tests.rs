@@ -6,7 +6,7 @@ use super::sending::{Next, Written};
 use super::state::{State, Taken};
 use super::{Batch, HubLimits};
 use crate::protocol::websocket::server_frame_bytes;
-use crate::protocol::{ChannelName, CloseReason, Command, CommandLimits, command};
+use crate::protocol::{ChannelName, CloseReason, CommandLimits, command};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -439,9 +439,7 @@ fn a_message_of_the_owner_reaches_every_listener() {
     let mut bench = Bench::new(LIMITS);
     let (listener, everything) = (open(&mut bench, "x"), open(&mut bench, "*"));
     let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
-    let Ok(Command::Message(draft)) = command::parse(&message(1).to_string(), limits) else {
-        panic!("a message")
-    };
+    let draft = command::parse_message(&message(1).to_string(), limits).expect("a message");
     assert_eq!(draft.channel(), &ChannelName::from_text("x"));
     assert_eq!(bench.state.publish(None, draft, 5).1, 2);
     bench.pass(&[]);

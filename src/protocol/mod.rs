@@ -5,7 +5,8 @@
 //! `docs/protocol.md`.
 //!
 //! - [`channel`]: names of channels, in one canonical spelling.
-//! - [`command`]: a client's text read into a [`Command`].
+//! - [`command`]: a client's text read into a [`Command`]; `fields` reads its keys.
+//! - [`nonce`]: what a client wants to know a reply by.
 //! - [`event`]: messages and replies written as frames, each once.
 //! - [`stamp`]: IDs and times that never go back.
 //! - [`refusal`]: why a command was refused, in words.
@@ -18,17 +19,20 @@ pub mod channel;
 pub mod closing;
 pub mod command;
 pub mod event;
+mod fields;
 pub mod json;
 pub mod kind;
+pub mod nonce;
 pub mod refusal;
 pub mod stamp;
 pub mod websocket;
 
 pub use channel::ChannelName;
 pub use closing::CloseReason;
-pub use command::{Command, CommandLimits, LogSlice};
+pub use command::{Command, CommandLimits, LogSlice, Request};
 pub use event::{Draft, Event};
 pub use kind::CommandKind;
+pub use nonce::Nonce;
 pub use refusal::{Refusal, RefusalReason};
 pub use stamp::{Stamp, Stamper};
 pub use websocket::Frame;

@@ -5,6 +5,7 @@
 //! allowed.
 
 use super::kind::CommandKind;
+use super::nonce::Nonce;
 use std::fmt;
 
 /// A refused command: its kind, where it was a known one, and the reason.
@@ -12,8 +13,17 @@ use std::fmt;
 pub struct Refusal {
     /// The command, if `type` named one.
     pub command: Option<CommandKind>,
+    /// What the client wants to know the error by.
+    pub nonce: Option<Nonce>,
     /// What was wrong.
     pub reason: RefusalReason,
+}
+
+impl From<RefusalReason> for Refusal {
+    /// The refusal of what names no command.
+    fn from(reason: RefusalReason) -> Self {
+        Self { command: None, nonce: None, reason }
+    }
 }
 
 /// What was wrong with a command.
@@ -75,6 +85,13 @@ pub enum RefusalReason {
         /// What its value was.
         found: &'static str,
     },
+    /// `nonce` is longer than [`super::nonce::MAX_NONCE_BYTES`].
+    NonceSize {
+        /// Its length in bytes of compact JSON.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Over the rate of commands.
     RateLimit {
         /// `limits.messages_per_second`.
@@ -86,7 +103,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every label, in the order of the metrics.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 12] = [
         "syntax",
         "not_an_object",
         "depth",
@@ -98,6 +115,7 @@ impl RefusalReason {
         "message_size",
         "log_slice",
         "rate_limit",
+        "nonce",
     ];
 
     /// The place of this reason's label in [`Self::LABELS`].
@@ -114,6 +132,7 @@ impl RefusalReason {
             Self::MessageSize { .. } => 8,
             Self::LogSlice { .. } | Self::MessageId { .. } => 9,
             Self::RateLimit { .. } => 10,
+            Self::NonceSize { .. } => 11,
         }
     }
 }
@@ -168,6 +187,9 @@ impl fmt::Display for RefusalReason {
                 f,
                 "Error: {key} must be the ID of a message, such as the log's entries have, not {found}"
             ),
+            Self::NonceSize { bytes, limit } => {
+                write!(f, "Error: The nonce has {bytes} bytes as JSON; at most {limit} are allowed")
+            }
             Self::RateLimit { per_second, burst } => write!(
                 f,
                 "Error: Rate limit exceeded: at most {per_second} commands a second, {burst} at once"

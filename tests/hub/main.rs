@@ -15,6 +15,7 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+mod nonce;
 mod order;
 mod partial;
 mod pings;
