@@ -201,7 +201,7 @@ impl Metrics {
             ),
             dropped: make.counters(
                 "skynet_dropped_total",
-                "Frames queued for a client and not sent, by the reason its connection ended.",
+                "Frames queued for a client and not sent: by the reason its connection ended, or left out at the pace it wants (paced).",
                 "reason",
             ),
             log_lines_dropped: make.counter(
@@ -293,6 +293,7 @@ impl Metrics {
         raise_each(&self.commands, commands, totals.commands);
         raise_each(&self.refused, RefusalReason::LABELS, totals.refused);
         raise_each(&self.dropped, reasons, totals.dropped);
+        raise_each(&self.dropped, ["paced"], [totals.paced]);
         raise_each(&self.disconnects, reasons, totals.disconnects);
     }
 }

@@ -45,13 +45,16 @@ pub(super) struct MessageLog {
     entries: VecDeque<Entry>,
     bytes: usize,
     next_number: u64,
+    /// The ID of the newest message ever logged.
+    newest: Option<Uuid>,
     max_messages: usize,
     max_bytes: usize,
 }
 
 impl MessageLog {
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, next_number: 0, max_messages, max_bytes }
+        let (entries, newest) = (VecDeque::new(), None);
+        Self { entries, bytes: 0, next_number: 0, newest, max_messages, max_bytes }
     }
 
     /// Messages in the log.
@@ -71,6 +74,7 @@ impl MessageLog {
 
     /// Appends a message; calls `evicted` for each entry that has to go.
     pub fn push(&mut self, event: Event, channel: usize, mut evicted: impl FnMut(Gone)) {
+        self.newest = Some(event.stamp.id);
         let entry = Entry { event, channel, number: self.next_number };
         self.next_number += 1;
         self.bytes += entry.charge();
@@ -98,6 +102,14 @@ impl MessageLog {
     pub fn number_from(&self, id: Uuid) -> u64 {
         let place = self.entries.partition_point(|entry| entry.event.stamp.id < id);
         self.entries.get(place).map_or(self.next_number, |entry| entry.number)
+    }
+
+    /// The number from which on messages came after the one with this ID, and whether some of
+    /// them may be missing.
+    pub fn number_after(&self, id: Uuid) -> (u64, bool) {
+        let place = self.entries.partition_point(|entry| entry.event.stamp.id <= id);
+        let number = self.entries.get(place).map_or(self.next_number, |entry| entry.number);
+        (number, !self.reaches_back_to(id))
     }
 
     /// The entry of a number, if it is still there.
@@ -183,9 +195,12 @@ impl MessageLog {
         self.place(id).map(|place| &self.entries[place].event)
     }
 
-    /// Whether the log holds all that came after the message with this ID, which may be gone.
+    /// Whether the log holds all that came after the message with this ID, which may itself be
+    /// gone. Of an ID beyond the newest, which must be of another process, that cannot be said.
     pub fn reaches_back_to(&self, id: Uuid) -> bool {
-        self.entries.front().is_some_and(|oldest| oldest.event.stamp.id <= id)
+        let Some(newest) = self.newest else { return false };
+        let oldest = self.entries.front().map_or(newest, |entry| entry.event.stamp.id);
+        (oldest..=newest).contains(&id)
     }
 
     /// Removes the message with this ID.

@@ -5,14 +5,18 @@
 //! synchronous and short; only the handle locks, and no lock outlives a call.
 //!
 //! - `state`: the policy, without locks, clocks or IO.
-//! - `sending`: how what there is to send leaves it.
+//! - `sending`: how what there is to send leaves it; `dealing`, `backlog`, `draw`: what cannot be
+//!   sent as it comes, because it is drawn from the log, batched or paced.
 //! - `owner`: what its owner can see and do.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
 //! - `stats`: figures.
 
+mod backlog;
 mod bans;
 mod channels;
 mod clients;
+mod dealing;
+mod draw;
 mod log;
 mod outbox;
 mod owner;
@@ -42,6 +46,7 @@ use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 /// What bounds the hub.
 #[derive(Debug, Clone, Copy)]
@@ -191,18 +196,33 @@ impl Hub {
         self.state().client_count()
     }
 
-    /// Waits until there is something to write. For the one flusher.
+    /// Waits until there is something to write, or it may be time for it. For the one flusher.
     pub async fn jobs_ready(&self) {
         // The permit of a notification that nobody waits for is kept until the next wait.
-        while !self.state().has_jobs() {
-            self.0.jobs.notified().await;
+        loop {
+            let due = {
+                let state = self.state();
+                if state.has_jobs() {
+                    return;
+                }
+                state.next_due()
+            };
+            let notified = self.0.jobs.notified();
+            match due {
+                None => notified.await,
+                Some(due) => {
+                    if due <= Instant::now() || timeout_at(due.into(), notified).await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 
     /// Takes at most `most` jobs into `jobs`. For the one flusher, which writes them and then
     /// calls [`Self::settle`] before it takes others.
     pub fn take_jobs(&self, jobs: &mut Vec<Job>, most: usize) {
-        self.state().take_jobs(jobs, most);
+        self.state().take_jobs(jobs, most, Instant::now());
     }
 
     /// Reports what became of the jobs; sets which sessions are to be woken.
@@ -212,7 +232,8 @@ impl Hub {
 
     /// A session that writes for itself, its socket having been full, reports what is left.
     pub fn wrote(&self, key: ClientKey, left: usize) -> Next {
-        self.state().wrote(key, left)
+        let now = Instant::now();
+        self.with_jobs(|state| state.wrote(key, left, now))
     }
 
     /// A session reports that its connection is lost: nothing more can be written.
@@ -244,9 +265,11 @@ impl Hub {
 
     fn with_jobs<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let before = state.has_jobs();
+        let (had_jobs, due_before) = (state.has_jobs(), state.next_due());
         let result = act(&mut state);
-        let wake = !before && state.has_jobs();
+        let due = state.next_due();
+        let sooner = due.is_some() && due_before.is_none_or(|before| due < Some(before));
+        let wake = !had_jobs && (state.has_jobs() || sooner);
         drop(state);
         if wake {
             self.0.jobs.notify_one();

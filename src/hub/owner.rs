@@ -291,7 +291,8 @@ impl State {
         let key = self.key_of(id)?;
         let was_open = self.leave_channel(key, name);
         if was_open {
-            self.push(key.slot, &event::closed(name, reason));
+            self.cancel_replay(key.slot, name);
+            self.push_notice(key.slot, &event::closed(name, reason));
             self.keep_total();
         }
         Some(was_open)

@@ -10,17 +10,19 @@ use super::HubLimits;
 use super::bans::Bans;
 use super::channels::Channels;
 use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Departed};
+use super::dealing::Due;
 use super::log::MessageLog;
+use super::outbox::Writer;
 use super::stats::{Stats, Totals};
 use super::taps::Taps;
 use crate::protocol::closing::Farewell;
 use crate::protocol::event;
 use crate::protocol::{
-    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Nonce, Refusal,
-    RefusalReason, Request, Stamper,
+    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, Nonce, OpenOptions,
+    Refusal, RefusalReason, Request, Stamper,
 };
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Pings that may go unanswered before the client counts as gone.
@@ -55,6 +57,8 @@ pub(super) struct State {
     next_id: u64,
     /// Clients with something to send, or to be told that they are closed.
     pub(super) listed: VecDeque<usize>,
+    /// Clients with something to send whose time is yet to come.
+    pub(super) due: BinaryHeap<Due>,
     /// Bytes queued for all clients together.
     pub(super) queued: usize,
     pub(super) totals: Totals,
@@ -73,6 +77,7 @@ impl State {
             stamper: Stamper::new(seed),
             next_id: 1,
             listed: VecDeque::new(),
+            due: BinaryHeap::new(),
             queued: 0,
             totals: Totals::default(),
         }
@@ -134,19 +139,21 @@ impl State {
         let done = request.and_then(|Request { command, nonce }| {
             let kind = command.kind();
             match command {
-                Command::Open(channel) => self.open(key, &channel, nonce.as_ref(), now_ms),
+                Command::Open(channel, options) => {
+                    self.open(key, &channel, options.as_deref(), nonce.as_ref(), now_ms)
+                }
                 Command::Close(channel) => self.close(key, &channel, nonce.as_ref()),
                 Command::Message(draft) => {
                     self.publish(Some(key), draft, now_ms);
                     Ok(())
                 }
                 Command::Log(slice) => {
-                    self.reply_log(key, &slice, nonce.as_ref());
-                    Ok(())
+                    self.reply_log(key, &slice, nonce);
+                    return Ok(kind);
                 }
                 Command::Ping => {
                     let reply = event::ping_result(nonce.as_ref(), self.stamper.time(now_ms));
-                    self.push(key.slot, &reply);
+                    self.push_reply(key.slot, &reply);
                     Ok(())
                 }
             }
@@ -158,7 +165,7 @@ impl State {
             Err(refusal) => {
                 self.totals.refused[refusal.reason.label_index()] += 1;
                 self.clients[key.slot].counters.refused += 1;
-                self.push(key.slot, &event::error(&refusal));
+                self.push_reply(key.slot, &event::error(&refusal));
             }
         }
         self.keep_total();
@@ -172,22 +179,30 @@ impl State {
     /// Whether the client's next command may be read. If not, because too much is queued for it,
     /// its session is told when it may.
     pub fn may_read(&mut self, key: ClientKey) -> bool {
-        let half = self.limits.max_queue_bytes / 2;
-        let Some(client) = self.open_client(key) else { return false };
-        client.reading_paused = client.outbox.queued() >= half;
-        !client.reading_paused
+        if self.open_client(key).is_none() {
+            return false;
+        }
+        let room = self.has_room_for_replies(key.slot);
+        self.clients[key.slot].reading_paused = !room;
+        room
     }
 
     fn open(
         &mut self,
         key: ClientKey,
         name: &ChannelName,
+        options: Option<&OpenOptions>,
         nonce: Option<&Nonce>,
         now_ms: u64,
     ) -> Result<(), RefusalReason> {
         let client = &self.clients[key.slot];
         let known = self.channels.find(name);
-        if !known.is_some_and(|channel| client.open.contains(&channel)) {
+        let is_open = known.is_some_and(|channel| client.open.contains(&channel));
+        let catch_up = options.and_then(|options| options.catch_up);
+        if catch_up.is_some() && (is_open || client.hears_all) {
+            return Err(RefusalReason::AlreadyReceived(name.to_string()));
+        }
+        if !is_open {
             let limit = self.limits.max_channels_per_client;
             if client.open.len() >= limit {
                 return Err(RefusalReason::TooManyChannels { limit });
@@ -198,7 +213,14 @@ impl State {
             client.open.push(channel);
             client.hears_all |= name.is_wildcard();
         }
-        self.reply_channels(key, CommandKind::Open, nonce);
+        if let Some(options) = options {
+            self.set_flow(key.slot, options);
+        }
+        let (stretch, gap) = catch_up.map(|catch_up| self.stretch(name, catch_up)).unzip();
+        self.reply_channels(key, CommandKind::Open, nonce, gap.unwrap_or(false));
+        if let Some(stretch) = stretch {
+            self.replay(key.slot, stretch);
+        }
         Ok(())
     }
 
@@ -211,7 +233,7 @@ impl State {
         if !self.leave_channel(key, name) {
             return Err(RefusalReason::NotOpen(name.to_string()));
         }
-        self.reply_channels(key, CommandKind::Close, nonce);
+        self.reply_channels(key, CommandKind::Close, nonce, false);
         Ok(())
     }
 
@@ -226,20 +248,18 @@ impl State {
         true
     }
 
-    fn reply_channels(&mut self, key: ClientKey, command: CommandKind, nonce: Option<&Nonce>) {
+    fn reply_channels(
+        &mut self,
+        key: ClientKey,
+        command: CommandKind,
+        nonce: Option<&Nonce>,
+        gap: bool,
+    ) {
         let open = self.clients[key.slot].open.iter();
         let names = open.map(|&channel| &self.channels.get(channel).name);
-        let reply = event::channels_result(command, nonce, names, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
-    }
-
-    fn reply_log(&mut self, key: ClientKey, slice: &LogSlice, nonce: Option<&Nonce>) {
-        let listing = self.log.listing(&self.channels, slice.channel.as_ref());
-        let (places, start) = listing.slice(slice);
-        let newest_first = places.rev().filter_map(|place| listing.at(place));
-        let frames = newest_first.map(|(_, event)| &event.frame);
-        let reply = event::log_result(nonce, frames, start, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
+        let max_bytes = self.limits.max_message_bytes;
+        let reply = event::channels_result(command, nonce, names, gap, max_bytes);
+        self.push_reply(key.slot, &reply);
     }
 
     /// Sends a message: to its sender the result, to all others who listen the event, once each,
@@ -255,7 +275,7 @@ impl State {
         let (event, result) = draft.stamp(stamp);
         if let Some(sender) = sender {
             self.clients[sender.slot].counters.messages_in += 1;
-            self.push(sender.slot, &result);
+            self.push_reply(sender.slot, &result);
         }
         let reached = self.deliver(sender, channel, &event);
         self.totals.messages += 1;
@@ -326,6 +346,10 @@ impl State {
         if reason.farewell() == Farewell::Cut {
             self.cut_queue(slot, reason);
         }
+        let outbox = &mut self.clients[slot].outbox;
+        if outbox.writer == Writer::Nobody && outbox.has_backlog() {
+            outbox.writer = Writer::Listed;
+        }
         self.listed.push_back(slot);
     }
 
@@ -344,7 +368,16 @@ impl State {
         let due = open.filter(|(_, client)| now >= client.pings.last + interval);
         let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
         for slot in due {
-            let pings = &mut self.clients[slot].pings;
+            let client = &mut self.clients[slot];
+            // A pong may stand behind commands that wait, not for the client to read but for the
+            // hub to go on: that is no sign of its absence.
+            let held = client.reading_paused
+                && client.outbox.backlog.is_some()
+                && client.outbox.writer != Writer::Session;
+            let pings = &mut client.pings;
+            if held {
+                pings.unanswered = 0;
+            }
             if pings.unanswered >= MISSED_PINGS {
                 let reason = CloseReason::PingTimeout;
                 self.close_slot(slot, reason, reason.text());

@@ -44,6 +44,8 @@ pub struct Totals {
     pub refused: [u64; RefusalReason::LABELS.len()],
     /// Frames queued for clients and not sent, by [`CloseReason`].
     pub dropped: [u64; CloseReason::ALL.len()],
+    /// Events left out for clients that want so many frames a second and no batches.
+    pub paced: u64,
     /// Connections that ended, by [`CloseReason`].
     pub disconnects: [u64; CloseReason::ALL.len()],
 }

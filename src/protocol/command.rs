@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::json;
 use super::kind::CommandKind;
 use super::nonce::Nonce;
+use super::options::OpenOptions;
 use super::refusal::{Refusal, RefusalReason};
 use uuid::Uuid;
 
@@ -30,8 +31,8 @@ impl From<Command> for Request {
 /// What a client asks for.
 #[derive(Debug, PartialEq)]
 pub enum Command {
-    /// Listen to a channel.
-    Open(ChannelName),
+    /// Listen to a channel; what else is wanted is rare, and so stands apart.
+    Open(ChannelName, Option<Box<OpenOptions>>),
     /// Listen to it no more.
     Close(ChannelName),
     /// Send a message; all but its ID and time is ready.
@@ -46,7 +47,7 @@ impl Command {
     /// Which command it is.
     pub fn kind(&self) -> CommandKind {
         match self {
-            Self::Open(_) => CommandKind::Open,
+            Self::Open(..) => CommandKind::Open,
             Self::Close(_) => CommandKind::Close,
             Self::Message(_) => CommandKind::Message,
             Self::Log(_) => CommandKind::Log,
@@ -116,7 +117,7 @@ fn command(
 ) -> Result<Command, RefusalReason> {
     check_depth(text)?;
     Ok(match kind {
-        CommandKind::Open => Command::Open(channel(fields, limits)?),
+        CommandKind::Open => Command::Open(channel(fields, limits)?, OpenOptions::read(fields)?),
         CommandKind::Close => Command::Close(channel(fields, limits)?),
         CommandKind::Message => Command::Message(message(fields, text.len(), limits)?),
         CommandKind::Log => Command::Log(log(fields, limits)?),
@@ -211,7 +212,10 @@ fn log(fields: &Fields, limits: CommandLimits) -> Result<LogSlice, RefusalReason
 }
 
 /// The ID of a message, if the key (given with its quotes) is there and not null.
-fn message_id(fields: &Fields, key: &'static str) -> Result<Option<Uuid>, RefusalReason> {
+pub(super) fn message_id(
+    fields: &Fields,
+    key: &'static str,
+) -> Result<Option<Uuid>, RefusalReason> {
     let Some(value) = fields.given(key) else { return Ok(None) };
     let text = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let id = text.and_then(|text| Uuid::try_parse(text).ok());
@@ -239,7 +243,7 @@ mod tests {
     fn the_last_of_equal_keys_counts_however_it_is_escaped() {
         let text = r#"{"type":"bogus","typ\u0065":"open","channel":"x","channel":7}"#;
         let expected = ChannelName::from_json("7", 255).unwrap();
-        assert_eq!(parse(text, LIMITS), Ok(Command::Open(expected).into()));
+        assert_eq!(parse(text, LIMITS), Ok(Command::Open(expected, None).into()));
     }
 
     #[test]

@@ -125,11 +125,13 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
 }
 
 /// The result of `open` or `close`: the channels now open, in the order of opening. Where they do
-/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`.
+/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`. `gap` says
+/// that the log no longer reaches back to where the client wants to catch up from.
 pub fn channels_result<'a>(
     command: CommandKind,
     nonce: Option<&Nonce>,
     channels: impl DoubleEndedIterator<Item = &'a ChannelName> + Clone,
+    gap: bool,
     max_bytes: usize,
 ) -> Frame {
     let mut out = result_head(command, nonce, LOG_WRAPPER_BYTES);
@@ -153,6 +155,9 @@ pub fn channels_result<'a>(
     out.push(b']');
     if hidden > 0 {
         out.extend_from_slice(br#","truncated":true"#);
+    }
+    if gap {
+        out.extend_from_slice(br#","gap":true"#);
     }
     out.push(b'}');
     Frame::text(out)
@@ -328,11 +333,11 @@ pub(crate) mod tests {
     #[test]
     fn channels_that_do_not_fit_leave_the_ones_opened_last() {
         let names: Vec<ChannelName> = (0..100).map(|n| channel(&format!("{n:0>100}"))).collect();
-        let reply = channels_result(CommandKind::Open, None, names.iter(), 1_000);
+        let reply = channels_result(CommandKind::Open, None, names.iter(), false, 1_000);
         assert!(reply.payload().len() <= 1_000);
         let reply = text(&reply);
         assert!(reply.ends_with(&format!(r#"{}],"truncated":true}}"#, names[99].as_json())));
-        let short = channels_result(CommandKind::Close, None, names[..2].iter(), 1_000);
+        let short = channels_result(CommandKind::Close, None, names[..2].iter(), false, 1_000);
         assert_eq!(
             text(&short),
             format!(

@@ -85,6 +85,25 @@ pub enum RefusalReason {
         /// What its value was.
         found: &'static str,
     },
+    /// `last` and `since` are both given.
+    CatchUpTwice,
+    /// `last` is no number from 0 on.
+    CatchUpLast {
+        /// What it was.
+        found: &'static str,
+    },
+    /// A client wants to catch up on a channel, as an error names it, that it receives already.
+    AlreadyReceived(String),
+    /// `batch` is not a boolean.
+    Batch {
+        /// What it was.
+        found: &'static str,
+    },
+    /// `pace` is no number from 1 to [`super::options::MAX_PACE`].
+    Pace {
+        /// What it was.
+        found: &'static str,
+    },
     /// `nonce` is longer than [`super::nonce::MAX_NONCE_BYTES`].
     NonceSize {
         /// Its length in bytes of compact JSON.
@@ -103,7 +122,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every label, in the order of the metrics.
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 14] = [
         "syntax",
         "not_an_object",
         "depth",
@@ -116,6 +135,8 @@ impl RefusalReason {
         "log_slice",
         "rate_limit",
         "nonce",
+        "catch_up",
+        "pace",
     ];
 
     /// The place of this reason's label in [`Self::LABELS`].
@@ -130,9 +151,14 @@ impl RefusalReason {
             Self::TooManyChannels { .. } => 6,
             Self::NotOpen(_) => 7,
             Self::MessageSize { .. } => 8,
+            Self::MessageId { key: "\"since\"", .. }
+            | Self::CatchUpTwice
+            | Self::CatchUpLast { .. }
+            | Self::AlreadyReceived(_) => 12,
             Self::LogSlice { .. } | Self::MessageId { .. } => 9,
             Self::RateLimit { .. } => 10,
             Self::NonceSize { .. } => 11,
+            Self::Batch { .. } | Self::Pace { .. } => 13,
         }
     }
 }
@@ -186,6 +212,24 @@ impl fmt::Display for RefusalReason {
             Self::MessageId { key, found } => write!(
                 f,
                 "Error: {key} must be the ID of a message, such as the log's entries have, not {found}"
+            ),
+            Self::CatchUpTwice => {
+                f.write_str("Error: \"last\" and \"since\" exclude each other; give one of them")
+            }
+            Self::CatchUpLast { found } => {
+                write!(f, "Error: \"last\" must be a whole number from 0 on; it is {found}")
+            }
+            Self::AlreadyReceived(channel) => write!(
+                f,
+                "Error: Channel {channel} is received already, by itself or by \"*\"; close that before you catch up"
+            ),
+            Self::Batch { found } => {
+                write!(f, "Error: \"batch\" must be true or false; it is {found}")
+            }
+            Self::Pace { found } => write!(
+                f,
+                "Error: \"pace\" must be a number of frames a second from 1 to {}, or null for no limit; it is {found}",
+                super::options::MAX_PACE
             ),
             Self::NonceSize { bytes, limit } => {
                 write!(f, "Error: The nonce has {bytes} bytes as JSON; at most {limit} are allowed")

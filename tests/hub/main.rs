@@ -6,6 +6,8 @@
 //! the code under test.
 
 mod api;
+mod batching;
+mod catch_up;
 mod clients;
 mod fairness;
 mod faults;
