@@ -231,7 +231,8 @@ impl Backlog {
                 return replayed;
             }
             Some(Item::Draw(Draw::Log(reply))) => {
-                if !deal_log(reply, queue, source) {
+                let whole = deal_log(reply, queue, source);
+                if !whole {
                     return 0;
                 }
             }
