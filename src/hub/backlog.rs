@@ -302,3 +302,45 @@ fn deal_log(reply: &mut LogReply, queue: &mut Batch, source: Source) -> bool {
     queue.push(&event::log_result(reply.nonce.as_ref(), frames, reply.start, source.max_bytes));
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many frames leave in a second when somebody looks every `tick`.
+    fn frames_in_a_second(flow: Flow, tick: Duration) -> usize {
+        let (start, mut backlog) = (Instant::now(), Backlog::default());
+        backlog.set_flow(flow);
+        let (mut now, mut left) = (start, 0);
+        while now < start + Duration::from_secs(1) {
+            while left < 10_000 && backlog.take_turn(now).is_ok() {
+                left += 1;
+            }
+            now += tick;
+        }
+        left
+    }
+
+    #[test]
+    fn frames_keep_the_pace_even_where_timers_are_coarse() {
+        let paced = |pace| Flow { batch: false, pace: Some(pace) };
+        let tick = Duration::from_millis(3);
+        assert_eq!(frames_in_a_second(paced(1), tick), 1);
+        let ten = frames_in_a_second(Flow { batch: true, pace: None }, tick);
+        assert!((9..=10).contains(&ten), "{ten}");
+        let thousand = frames_in_a_second(paced(1000), tick);
+        assert!((990..=1005).contains(&thousand), "{thousand}");
+        assert_eq!(frames_in_a_second(Flow::default(), tick), 10_000, "nothing is limited");
+    }
+
+    #[test]
+    fn after_a_pause_one_frame_leaves_at_once_and_not_what_the_pause_would_have_allowed() {
+        let mut backlog = Backlog::default();
+        backlog.set_flow(Flow { batch: false, pace: Some(10) });
+        let start = Instant::now();
+        assert_eq!(backlog.take_turn(start), Ok(()));
+        let later = start + Duration::from_secs(10);
+        assert_eq!(backlog.take_turn(later), Ok(()));
+        assert_eq!(backlog.take_turn(later), Err(later + Duration::from_millis(100)));
+    }
+}

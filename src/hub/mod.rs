@@ -18,6 +18,8 @@ mod clients;
 mod dealing;
 mod draw;
 mod log;
+#[cfg(test)]
+mod model_tests;
 mod outbox;
 mod owner;
 mod sending;
