@@ -271,11 +271,14 @@ impl Session {
 
     /// Takes note of what is kept of unfinished frames. What is kept of a client that has to wait
     /// is not counted: it has sent it whole, and a queue as long as that costs more of its budget.
+    /// Where the queue is shorter, because the client wants a pace or catches up, it is.
     fn note_partial(&self) {
-        let carry = if self.paused { 0 } else { self.carry.len() };
+        let kept = self.carry.len();
+        let counts = !self.paused || (kept > 0 && self.hub().holds_reading(self.key(), kept));
+        let carry = if counts { kept } else { 0 };
         let bytes = carry + self.decoder.kept_bytes();
         for key in self.shared.links.note_partial(&self.link, bytes) {
-            let text = "unfinished frames of all clients are too many bytes, and most are yours";
+            let text = "unfinished frames and waiting commands of all clients are too many bytes, and most are yours";
             self.hub().close(key, CloseReason::FrameTooLarge, text);
         }
     }

@@ -150,6 +150,12 @@ impl Hub {
         self.state().may_read(key)
     }
 
+    /// Whether the client's commands wait although less than `bytes` bytes are queued for it.
+    pub fn holds_reading(&self, key: ClientKey, bytes: usize) -> bool {
+        let mut state = self.state();
+        state.client(key).is_some_and(|c| c.reading_paused && c.outbox.queued() < bytes)
+    }
+
     /// Carries out a command of `bytes` bytes, or refuses it; the answer is queued either way.
     pub fn execute(
         &self,
