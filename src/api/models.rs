@@ -357,6 +357,7 @@ pub struct Totals {
 impl From<hub::Stats> for Stats {
     fn from(stats: hub::Stats) -> Self {
         let totals = stats.totals;
+        let messages = totals.all_messages();
         let by_reason = |figures: [u64; CloseReason::ALL.len()]| {
             labelled(CloseReason::ALL.map(CloseReason::label), figures)
         };
@@ -370,7 +371,7 @@ impl From<hub::Stats> for Stats {
             queued_bytes: stats.queued_bytes as u64,
             longest_queue_bytes: stats.longest_queue_bytes as u64,
             totals: Totals {
-                messages: totals.messages,
+                messages,
                 delivered: totals.delivered,
                 evicted: totals.evicted,
                 bytes_in: totals.bytes_in,

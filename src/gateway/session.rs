@@ -334,17 +334,18 @@ impl Session {
     }
 
     fn command(&mut self, bytes: &[u8]) -> Flow {
+        let received = Instant::now();
         let text = String::from_utf8_lossy(bytes);
         if matches!(text, std::borrow::Cow::Owned(_)) {
             self.shared.metrics.invalid_utf8.inc();
         }
         let mut request = command::parse(&text, self.shared.limits.command);
-        match self.bucket.take(Instant::now()) {
+        match self.bucket.take(received) {
             Verdict::Allowed => {}
             Verdict::Refused => request = Err(self.over_rate(request)),
             Verdict::Closed => return closing(CloseReason::RateLimited),
         }
-        match self.hub().execute(self.key(), request, bytes.len()) {
+        match self.hub().execute(self.key(), request, bytes.len(), received) {
             Taken::Done => Flow::More,
             // The session is woken by whoever decided to close it.
             Taken::DonePause | Taken::Closing => Flow::Pause,

@@ -1,5 +1,6 @@
 //! The channels: who listens to which, and when an entry may go.
 
+use super::stats::ChannelCounts;
 use crate::protocol::ChannelName;
 use indexmap::IndexSet;
 use slab::Slab;
@@ -18,6 +19,8 @@ pub(super) struct Channel {
     /// Numbers of its messages that are in the log, oldest first, so that one channel's part of
     /// a long log is found without a walk over the log.
     logged: VecDeque<u64>,
+    /// Its place among the channels that are counted one by one, if it is one of them.
+    counted: Option<usize>,
 }
 
 /// A channel as it stands, seen for the time of a visit.
@@ -58,6 +61,16 @@ pub(super) struct Channels {
     by_name: HashMap<ChannelName, usize>,
     wildcard: Option<usize>,
     subscriptions: usize,
+    /// Outlives the channels' entries.
+    counted: Vec<Counted>,
+}
+
+/// What is counted of a channel of its own.
+#[derive(Debug)]
+struct Counted {
+    name: ChannelName,
+    messages: u64,
+    deliveries: u64,
 }
 
 impl Channels {
@@ -69,6 +82,33 @@ impl Channels {
     /// Open channels of all clients together.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions
+    }
+
+    /// Counts these channels one by one from now on, instead of those before. For the start: an
+    /// entry that is there already is not counted before it has gone.
+    pub fn count(&mut self, names: Vec<ChannelName>) {
+        let counted = |name| Counted { name, messages: 0, deliveries: 0 };
+        self.counted = names.into_iter().map(counted).collect();
+    }
+
+    /// Takes note of a message that reached so many listeners.
+    pub fn count_message(&mut self, channel: usize, reached: usize) {
+        if let Some(counted) = self.entries[channel].counted {
+            let counted = &mut self.counted[counted];
+            counted.messages += 1;
+            counted.deliveries += reached as u64;
+        }
+    }
+
+    /// The channels that are counted one by one.
+    pub fn counts(&self) -> Vec<ChannelCounts> {
+        let counts = self.counted.iter().map(|counted| ChannelCounts {
+            name: counted.name.clone(),
+            messages: counted.messages,
+            deliveries: counted.deliveries,
+            listeners: self.find(&counted.name).map_or(0, |place| self.get(place).listeners.len()),
+        });
+        counts.collect()
     }
 
     /// The place of a channel that is known.
@@ -120,6 +160,7 @@ impl Channels {
             messages: 0,
             last_activity_ms: now_ms,
             logged: VecDeque::new(),
+            counted: self.counted.iter().position(|counted| counted.name == *name),
         });
         self.by_name.insert(name.clone(), channel);
         if name.is_wildcard() {
@@ -218,5 +259,25 @@ mod tests {
         assert_eq!((channels.len(), channels.subscriptions()), (0, 0));
         // A twentieth of a second where nothing is optimised; walks took six seconds.
         assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+
+    #[test]
+    fn a_channels_counts_outlive_its_entry_and_others_are_not_counted() {
+        let (mut channels, name) = (Channels::default(), ChannelName::from_text("x"));
+        channels.count(vec![ChannelName::from_text("unheard"), name.clone()]);
+        for round in 1..=2 {
+            let channel = channels.find_or_add(&name, 0);
+            channels.listen(channel, 7);
+            channels.count_message(channel, 3);
+            let other = channels.find_or_add(&ChannelName::from_text("y"), 0);
+            channels.listen(other, 7);
+            channels.count_message(other, 5);
+            let seen: Vec<_> =
+                channels.counts().iter().map(|c| (c.messages, c.deliveries, c.listeners)).collect();
+            assert_eq!(seen, [(0, 0, 0), (round, 3 * round, 1)]);
+            channels.unlisten(channel, 7);
+            channels.unlisten(other, 7);
+            assert_eq!((channels.len(), channels.counts()[1].listeners), (0, 0));
+        }
     }
 }

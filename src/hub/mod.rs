@@ -9,12 +9,14 @@
 //!   sent as it comes, because it is drawn from the log, batched or paced.
 //! - `owner`: what its owner can see and do.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
-//! - `stats`: figures.
+//! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
 
 mod backlog;
 mod bans;
 mod channels;
 mod clients;
+#[cfg(test)]
+mod counting_tests;
 mod dealing;
 mod draw;
 mod log;
@@ -22,11 +24,13 @@ mod log;
 mod model_tests;
 mod outbox;
 mod owner;
+mod probe;
 mod sending;
 mod state;
 #[cfg(test)]
 mod state_tests;
 mod stats;
+mod tally;
 mod taps;
 
 pub use bans::{Ban, BanTarget, MAX_BANS};
@@ -40,11 +44,12 @@ pub use outbox::Batch;
 pub use owner::{Published, Selection, Tap};
 pub use sending::{Job, Next, Written};
 pub use state::Taken;
-pub use stats::{Stats, Totals};
+pub use stats::{COMMANDS, ChannelCounts, Source, Stats, Totals};
+pub use tally::Tally;
 pub use taps::{MAX_TAPS, Tapped};
 
-use crate::protocol::{CloseReason, Frame, Refusal, Request};
-use state::State;
+use crate::protocol::{ChannelName, CloseReason, Frame, Refusal, Request};
+use state::{Receipt, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -156,15 +161,32 @@ impl Hub {
         state.client(key).is_some_and(|c| c.reading_paused && c.outbox.queued() < bytes)
     }
 
-    /// Carries out a command of `bytes` bytes, or refuses it; the answer is queued either way.
+    /// Counts these channels one by one from now on ([`Stats::counted`]). For the start, before
+    /// there are clients; few, as each new channel is looked for among them.
+    pub fn count_channels(&self, names: Vec<ChannelName>) {
+        self.state().channels.count(names);
+    }
+
+    /// Carries out a command of `bytes` bytes, which was whole at `received`, or refuses it; the
+    /// answer is queued either way.
     pub fn execute(
         &self,
         key: ClientKey,
         request: Result<Request, Refusal>,
         bytes: usize,
+        received: Instant,
     ) -> Taken {
-        let now_ms = unix_ms();
-        self.with_jobs(|state| state.execute(key, request, bytes, now_ms))
+        let kind = match &request {
+            Ok(request) => Some(request.command.kind()),
+            Err(refusal) => refusal.command,
+        };
+        let received = Receipt { unix_ms: unix_ms(), instant: received };
+        self.with_jobs(|state| {
+            let taken = state.execute(key, request, bytes, received)?;
+            state.totals.count_command_time(kind, received.instant.elapsed());
+            Some(taken)
+        })
+        .unwrap_or(Taken::Closing)
     }
 
     /// Queues a control frame for a client.
@@ -235,13 +257,19 @@ impl Hub {
 
     /// Reports what became of the jobs; sets which sessions are to be woken.
     pub fn settle(&self, jobs: &mut [Job]) {
-        self.state().settle(jobs);
+        let mut state = self.state();
+        state.settle(jobs);
+        state.time_probe(Instant::now);
     }
 
     /// A session that writes for itself, its socket having been full, reports what is left.
     pub fn wrote(&self, key: ClientKey, left: usize) -> Next {
         let now = Instant::now();
-        self.with_jobs(|state| state.wrote(key, left, now))
+        self.with_jobs(|state| {
+            let next = state.wrote(key, left, now);
+            state.time_probe(|| now);
+            next
+        })
     }
 
     /// A session reports that its connection is lost: nothing more can be written.
@@ -268,7 +296,7 @@ impl Hub {
 
     /// Figures of the hub.
     pub fn stats(&self) -> Stats {
-        self.state().stats()
+        self.state().stats(unix_ms())
     }
 
     fn with_jobs<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {

@@ -231,8 +231,11 @@ proptest! {
             let left = follows(&expected, &bench.events(key));
             prop_assert!(left.is_ok(), "{:?}", left);
         }
+        // Nobody waits to be written to, so no measurement of a delivery is under way.
+        prop_assert_eq!(bench.state.probe.waiting(), 0);
+        prop_assert!(bench.state.probe.begin(bench.now), "the last measurement has ended");
         // The books: no bytes are left, and channels have listeners or logged messages.
-        let stats = bench.state.stats();
+        let stats = bench.state.stats(0);
         prop_assert_eq!(stats.queued_bytes, 0);
         prop_assert_eq!(stats.clients, bench.clients.len());
         prop_assert_eq!(stats.log_messages, model.log.len());
@@ -243,11 +246,18 @@ proptest! {
         names.dedup();
         prop_assert_eq!(stats.channels, names.len());
         prop_assert_eq!(stats.subscriptions, model.open.values().map(Vec::len).sum::<usize>());
+        let totals = &stats.totals;
+        prop_assert_eq!(totals.message_bytes.count(), totals.all_messages());
+        prop_assert_eq!(totals.message_listeners.count(), totals.all_messages());
+        prop_assert_eq!(totals.message_listeners.sum(), totals.delivered);
+        prop_assert!(totals.delivery_nanos.count() <= totals.all_messages());
+        prop_assert!(totals.delivery_nanos.sum() >= 1_000_000 * totals.delivery_nanos.count());
+        prop_assert_eq!(totals.refused_commands.iter().sum::<u64>(), totals.refused.iter().sum::<u64>());
         // When all have left and nothing is logged, nothing at all is left.
         for key in bench.clients.clone() {
             bench.state.leave(key, CloseReason::ClientClosed, 0);
         }
-        let stats = bench.state.stats();
+        let stats = bench.state.stats(0);
         prop_assert_eq!((stats.clients, stats.subscriptions, stats.queued_bytes), (0, 0, 0));
     }
 }

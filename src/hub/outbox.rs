@@ -12,6 +12,7 @@ use crate::protocol::websocket::server_frame_bytes;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 
 /// Frames below this many bytes are copied, from this on shared: below it a copy costs less than
 /// one more entry in a vectored write.
@@ -171,6 +172,8 @@ pub(super) struct Outbox {
     /// What waits before the queue. Most clients have none, which makes the difference to them
     /// one branch.
     pub backlog: Option<Box<Backlog>>,
+    /// Bytes that will have been written when the message under measurement has been.
+    pub mark: Option<NonZeroU64>,
 }
 
 impl Outbox {

@@ -8,7 +8,7 @@ use super::bans::{Ban, BanTarget};
 use super::channels::ChannelView;
 use super::clients::{ClientKey, ClientSummary, ClientView, Departed};
 use super::log::LogView;
-use super::state::State;
+use super::state::{Receipt, State};
 use super::taps::Tapped;
 use super::{Hub, unix_ms};
 use crate::protocol::event;
@@ -16,6 +16,7 @@ use crate::protocol::{ChannelName, CloseReason, Draft, Event};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -89,8 +90,8 @@ impl Drop for Tap {
 impl Hub {
     /// Sends a message that is nobody's: every listener of its channel gets it.
     pub fn publish(&self, draft: Draft) -> Published {
-        let now_ms = unix_ms();
-        let (event, reached) = self.with_jobs(|state| state.publish(None, draft, now_ms));
+        let received = Receipt { unix_ms: unix_ms(), instant: Instant::now() };
+        let (event, reached) = self.with_jobs(|state| state.publish(None, draft, received));
         Published { event, reached }
     }
 

@@ -15,7 +15,9 @@ use super::clients::{ClientKey, Closing};
 use super::dealing::{self, VISIT_BYTES};
 use super::outbox::{Batch, Writer};
 use super::state::State;
+use super::stats::nanos;
 use crate::protocol::{CloseReason, Frame};
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 /// Something for the flusher to do for one client.
@@ -75,6 +77,41 @@ impl State {
         client.counters.messages_out += 1;
         self.push(slot, frame);
         true
+    }
+
+    /// Marks the end of what is queued for a client as the end of the message under measurement. A
+    /// client that wants to wait for it, by its pace or to catch up first, is not measured.
+    pub(super) fn mark(&mut self, slot: usize) {
+        let client = &mut self.clients[slot];
+        if client.outbox.backlog.is_some() {
+            return;
+        }
+        let end = client.counters.bytes_out + client.outbox.queued() as u64;
+        client.outbox.mark = NonZeroU64::new(end);
+        self.probe.mark();
+    }
+
+    /// Takes a client's mark away: what it marks is not written any more.
+    fn unmark(&mut self, slot: usize) {
+        if let Some(client) = self.clients.get_mut(slot)
+            && client.outbox.mark.take().is_some()
+        {
+            self.probe.lost();
+            self.end_probe();
+        }
+    }
+
+    /// Sets the time of what has been written to listeners of the message under measurement.
+    pub fn time_probe(&mut self, now: impl FnOnce() -> Instant) {
+        self.probe.note_time(now);
+        self.end_probe();
+    }
+
+    /// Counts the measurement, if it has come to its end.
+    pub(super) fn end_probe(&mut self) {
+        if let Some(took) = self.probe.finish() {
+            self.totals.delivery_nanos.observe(nanos(took));
+        }
     }
 
     /// Queues a frame, before all that waits in the client's backlog.
@@ -174,6 +211,9 @@ impl State {
             if self.client(job.key).is_none_or(|c| c.outbox.writer != Writer::Flusher) {
                 continue;
             }
+            if job.outcome == Written::Lost {
+                self.unmark(job.key.slot);
+            }
             let left = if let Written::Left(left) = job.outcome { left } else { 0 };
             self.note_written(job.key, left);
             let client = &mut self.clients[job.key.slot];
@@ -232,10 +272,17 @@ impl State {
         client.counters.bytes_out += written as u64;
         self.totals.bytes_out += written as u64;
         self.queued -= written;
+        if let Some(mark) = client.outbox.mark
+            && client.counters.bytes_out >= mark.get()
+        {
+            client.outbox.mark = None;
+            self.probe.written();
+        }
         written
     }
 
     pub(super) fn drop_queue(&mut self, slot: usize, reason: CloseReason) {
+        self.unmark(slot);
         let Some(client) = self.clients.get_mut(slot) else { return };
         let mut queue = std::mem::take(&mut client.outbox.queue);
         self.queued -= queue.bytes();
@@ -254,6 +301,8 @@ impl State {
     /// Takes note of frames that a session dropped from a batch it had taken.
     pub fn dropped(&mut self, key: ClientKey, reason: CloseReason, frames: usize) {
         if self.client(key).is_some() {
+            // What it reports as written from now on includes what it has dropped.
+            self.unmark(key.slot);
             self.count_dropped(key.slot, reason, frames);
         }
     }

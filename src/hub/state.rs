@@ -13,7 +13,8 @@ use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Depa
 use super::dealing::Due;
 use super::log::MessageLog;
 use super::outbox::Writer;
-use super::stats::{Stats, Totals};
+use super::probe::Probe;
+use super::stats::{self, Source, Stats, Totals};
 use super::taps::Taps;
 use crate::protocol::closing::Farewell;
 use crate::protocol::event;
@@ -38,8 +39,17 @@ pub enum Taken {
     Done,
     /// So it was, and now too much is queued: no further command is to be read for now.
     DonePause,
-    /// The hub has decided to close the connection; the command was not looked at.
+    /// The hub has decided to close the connection; the command may not have been looked at.
     Closing,
+}
+
+/// When something was received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Receipt {
+    /// In milliseconds since 1970 UTC.
+    pub unix_ms: u64,
+    /// For the time it takes from then on.
+    pub instant: Instant,
 }
 
 /// The state. See the module's documentation.
@@ -62,6 +72,7 @@ pub(super) struct State {
     /// Bytes queued for all clients together.
     pub(super) queued: usize,
     pub(super) totals: Totals,
+    pub(super) probe: Probe,
 }
 
 impl State {
@@ -80,6 +91,7 @@ impl State {
             due: BinaryHeap::new(),
             queued: 0,
             totals: Totals::default(),
+            probe: Probe::default(),
         }
     }
 
@@ -123,16 +135,17 @@ impl State {
         self.clients.len()
     }
 
-    /// Carries out a command, or answers that it is refused.
+    /// Carries out a command, or answers that it is refused; does neither, and returns nothing, for
+    /// a client that is being closed.
     pub fn execute(
         &mut self,
         key: ClientKey,
         request: Result<Request, Refusal>,
         bytes: usize,
-        now_ms: u64,
-    ) -> Taken {
-        let Some(client) = self.open_client(key) else { return Taken::Closing };
-        client.last_activity_ms = now_ms;
+        received: Receipt,
+    ) -> Option<Taken> {
+        let client = self.open_client(key)?;
+        client.last_activity_ms = received.unix_ms;
         client.counters.commands += 1;
         client.counters.bytes_in += bytes as u64;
         self.totals.bytes_in += bytes as u64;
@@ -140,11 +153,12 @@ impl State {
             let kind = command.kind();
             match command {
                 Command::Open(channel, options) => {
-                    self.open(key, &channel, options.as_deref(), nonce.as_ref(), now_ms)
+                    let options = options.as_deref();
+                    self.open(key, &channel, options, nonce.as_ref(), received.unix_ms)
                 }
                 Command::Close(channel) => self.close(key, &channel, nonce.as_ref()),
                 Command::Message(draft) => {
-                    self.publish(Some(key), draft, now_ms);
+                    self.publish(Some(key), draft, received);
                     Ok(())
                 }
                 Command::Log(slice) => {
@@ -152,7 +166,8 @@ impl State {
                     return Ok(kind);
                 }
                 Command::Ping => {
-                    let reply = event::ping_result(nonce.as_ref(), self.stamper.time(now_ms));
+                    let reply =
+                        event::ping_result(nonce.as_ref(), self.stamper.time(received.unix_ms));
                     self.push_reply(key.slot, &reply);
                     Ok(())
                 }
@@ -163,17 +178,18 @@ impl State {
         match done {
             Ok(kind) => self.totals.commands[kind as usize] += 1,
             Err(refusal) => {
+                self.totals.refused_commands[stats::place(refusal.command)] += 1;
                 self.totals.refused[refusal.reason.label_index()] += 1;
                 self.clients[key.slot].counters.refused += 1;
                 self.push_reply(key.slot, &event::error(&refusal));
             }
         }
         self.keep_total();
-        match self.may_read(key) {
+        Some(match self.may_read(key) {
             true => Taken::Done,
             false if self.open_client(key).is_some() => Taken::DonePause,
             false => Taken::Closing,
-        }
+        })
     }
 
     /// Whether the client's next command may be read. If not, because too much is queued for it,
@@ -268,18 +284,20 @@ impl State {
         &mut self,
         sender: Option<ClientKey>,
         draft: Draft,
-        now_ms: u64,
+        received: Receipt,
     ) -> (Event, usize) {
-        let stamp = self.stamper.next(now_ms);
+        let stamp = self.stamper.next(received.unix_ms);
         let channel = self.channels.find_or_add(draft.channel(), stamp.time_ms);
         let (event, result) = draft.stamp(stamp);
         if let Some(sender) = sender {
             self.clients[sender.slot].counters.messages_in += 1;
             self.push_reply(sender.slot, &result);
         }
-        let reached = self.deliver(sender, channel, &event);
-        self.totals.messages += 1;
-        self.totals.delivered += reached as u64;
+        let measured = self.probe.begin(received.instant);
+        let reached = self.deliver(sender, channel, &event, measured);
+        let source = if sender.is_some() { Source::Client } else { Source::Api };
+        self.totals.count_message(source, event.frame.payload().len(), reached);
+        self.channels.count_message(channel, reached);
         self.channels.logged(channel, self.log.next_number(), stamp.time_ms);
         let (channels, totals) = (&mut self.channels, &mut self.totals);
         self.taps.push(&channels.get(channel).name, &event);
@@ -291,7 +309,13 @@ impl State {
         (event, reached)
     }
 
-    fn deliver(&mut self, sender: Option<ClientKey>, channel: usize, event: &Event) -> usize {
+    fn deliver(
+        &mut self,
+        sender: Option<ClientKey>,
+        channel: usize,
+        event: &Event,
+        measured: bool,
+    ) -> usize {
         let sender = sender.map(|key| key.slot);
         let wildcard = self.channels.wildcard();
         let mut reached = 0;
@@ -307,6 +331,9 @@ impl State {
                 }
                 if self.push_event(slot, &event.frame) {
                     reached += 1;
+                    if measured {
+                        self.mark(slot);
+                    }
                 } else {
                     too_slow.push(slot);
                 }
@@ -317,6 +344,8 @@ impl State {
             self.count_dropped(slot, CloseReason::TooSlow, 1);
             self.close_slot(slot, CloseReason::TooSlow, CloseReason::TooSlow.text());
         }
+        // A message that has reached nobody is not waited for.
+        self.end_probe();
         reached
     }
 
@@ -414,11 +443,13 @@ impl State {
         self.client(key).filter(|client| client.closing.is_none())
     }
 
-    pub fn stats(&self) -> Stats {
+    /// Figures, by the time of day.
+    pub fn stats(&self, now_ms: u64) -> Stats {
         let queues = self.clients.iter().map(|(_, client)| client.outbox.queued());
         Stats {
             clients: self.clients.len(),
             taps: self.taps.len(),
+            bans: self.bans.count(now_ms),
             channels: self.channels.len(),
             subscriptions: self.channels.subscriptions(),
             log_messages: self.log.len(),
@@ -426,6 +457,7 @@ impl State {
             queued_bytes: self.queued,
             longest_queue_bytes: queues.max().unwrap_or(0),
             totals: self.totals.clone(),
+            counted: self.channels.counts(),
         }
     }
 }

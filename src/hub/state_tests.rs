@@ -3,7 +3,7 @@
 
 use super::clients::{ClientInfo, ClientKey, Closing, Identity};
 use super::sending::{Next, Written};
-use super::state::{State, Taken};
+use super::state::{Receipt, State, Taken};
 use super::{Batch, HubLimits};
 use crate::protocol::websocket::server_frame_bytes;
 use crate::protocol::{ChannelName, CloseReason, CommandLimits, command};
@@ -52,7 +52,8 @@ pub(super) struct Bench {
     pub(super) stuck: HashMap<u64, Vec<Value>>,
     /// Whose sessions were told to close, and how.
     pub(super) closed: Vec<(ClientKey, Closing)>,
-    /// The time, which goes on only when a test says so.
+    /// The time, which goes on only when a test says so; what is written counts as written a
+    /// millisecond later.
     pub(super) now: Instant,
 }
 
@@ -77,7 +78,9 @@ impl Bench {
     pub(super) fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
         let text = command.to_string();
         let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
-        self.state.execute(key, command::parse(&text, limits), text.len(), 1_700_000_000_000)
+        let received = Receipt { unix_ms: 1_700_000_000_000, instant: self.now };
+        let request = command::parse(&text, limits);
+        self.state.execute(key, request, text.len(), received).unwrap_or(Taken::Closing)
     }
 
     /// One pass of the flusher; the sockets of `full` take nothing of their batch.
@@ -100,6 +103,12 @@ impl Bench {
             }
         }
         self.state.settle(&mut jobs);
+        self.time_probe();
+    }
+
+    pub(super) fn time_probe(&mut self) {
+        let now = self.now + Duration::from_millis(1);
+        self.state.time_probe(|| now);
     }
 
     /// The session of a client whose socket was full writes until nothing is left.
@@ -109,6 +118,7 @@ impl Bench {
         while let Next::Batch(batch) = self.state.wrote(key, 0, self.now) {
             self.received.entry(key.id()).or_default().extend(texts(&batch));
         }
+        self.time_probe();
     }
 
     pub(super) fn drain(&mut self) {
@@ -139,14 +149,14 @@ impl Bench {
     }
 }
 
-fn open(bench: &mut Bench, channel: &str) -> ClientKey {
+pub(super) fn open(bench: &mut Bench, channel: &str) -> ClientKey {
     let key = bench.join();
     bench.send(key, &json!({"type": "open", "channel": channel}));
     bench.pass(&[]);
     key
 }
 
-fn message(size: usize) -> Value {
+pub(super) fn message(size: usize) -> Value {
     json!({"type": "message", "channel": "x", "message": "m".repeat(size)})
 }
 
@@ -164,7 +174,7 @@ fn live_events_past_the_budget_close_the_listener_and_nobody_else() {
     assert_eq!((bench.closed[0].0, bench.closed[0].1.reason), (slow, CloseReason::TooSlow));
     assert_eq!(bench.received(fast).len(), 1 + 3);
     assert_eq!(bench.send(slow, &json!({"type": "log"})), Taken::Closing);
-    assert_eq!(bench.state.stats().queued_bytes, 0);
+    assert_eq!(bench.state.stats(0).queued_bytes, 0);
     let left = bench.state.leave(slow, CloseReason::TooSlow, 0).expect("a client");
     assert_eq!(left.counters.dropped, 2, "one in the queue, and the one that was too much");
 }
@@ -183,7 +193,7 @@ fn commands_wait_while_half_of_the_budget_is_queued_so_that_replies_never_exceed
         bench.pass(&[reader]);
         assert!(asked < 100, "reading is never paused");
     }
-    let queued = bench.state.stats().longest_queue_bytes;
+    let queued = bench.state.stats(0).longest_queue_bytes;
     assert!((LIMITS.max_queue_bytes / 2..LIMITS.max_queue_bytes).contains(&queued), "{queued}");
     assert!(!bench.state.may_read(reader));
     bench.unstick(reader);
@@ -226,7 +236,7 @@ fn queues_of_clients_that_are_being_closed_are_cut_before_anybody_is_closed_for_
     let healthy = json!({"type": "message", "channel": "y", "message": "m".repeat(60_000)});
     for _ in 0..20 {
         bench.send(sender, &healthy);
-        let queued = bench.state.stats().queued_bytes;
+        let queued = bench.state.stats(0).queued_bytes;
         assert!(queued <= limits.total_queue_bytes, "{queued} bytes are queued");
         bench.pass(&[stuck, waiting]);
     }
@@ -292,7 +302,8 @@ fn a_message_of_the_owner_reaches_every_listener() {
     let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
     let draft = command::parse_message(&message(1).to_string(), limits).expect("a message");
     assert_eq!(draft.channel(), &ChannelName::from_text("x"));
-    assert_eq!(bench.state.publish(None, draft, 5).1, 2);
+    let received = Receipt { unix_ms: 5, instant: bench.now };
+    assert_eq!(bench.state.publish(None, draft, received).1, 2);
     bench.pass(&[]);
     assert_eq!(bench.received(listener).len(), 2);
     assert_eq!(bench.received(everything).len(), 2);

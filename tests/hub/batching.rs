@@ -57,7 +57,7 @@ async fn a_flood_of_5000_messages_arrives_whole_in_few_frames() {
         }
         let most = begun.elapsed().as_secs_f64() * 20.0 + 22.0;
         assert!(f64::from(frames) <= most, "{frames} frames, {most} allowed");
-        assert_eq!(app.metric("skynet_dropped_total", &[]).await, 0.0);
+        assert_eq!(app.metric("skynet_dropped_frames_total", &[]).await, 0.0);
         assert_eq!(app.metric("skynet_queued_bytes", &[]).await, 0.0);
     })
     .await;
@@ -141,7 +141,7 @@ async fn at_a_pace_without_batches_the_oldest_go_and_the_next_says_how_many() {
             got += 1;
         }
         assert!((5..=40).contains(&got), "a second's worth waited: {got}");
-        app.metric_is("skynet_dropped_total", &[("reason", "paced")], dropped.into()).await;
+        app.metric_is("skynet_dropped_frames_total", &[("reason", "paced")], dropped.into()).await;
         assert_eq!(got + dropped, 500);
     })
     .await;
@@ -268,7 +268,7 @@ async fn wrong_values_are_errors_and_change_nothing() {
             let error = client.refused(&format!(r#"{{"type":"open","channel":"x",{keys}}}"#)).await;
             assert!(error.contains("pace") || error.contains("batch"), "{error}");
         }
-        app.metric_is("skynet_refused_total", &[("reason", "pace")], 4.0).await;
+        app.metric_is("skynet_refused_commands_total", &[("reason", "pace")], 4.0).await;
         client.open("\"x\"").await;
         flood(&mut publisher, "\"x\"", 0..3, 0).await;
         for due in 0..3 {

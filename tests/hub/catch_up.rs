@@ -157,7 +157,7 @@ async fn catching_up_wrongly_is_an_error_and_nothing_has_happened() {
             let error = client.refused(&command).await;
             assert!(error.contains(words), "{words} in {error}");
         }
-        app.metric_is("skynet_refused_total", &[("reason", "catch_up")], 5.0).await;
+        app.metric_is("skynet_refused_commands_total", &[("reason", "catch_up")], 5.0).await;
         client.refused(r#"{"type":"close","channel":"x"}"#).await;
         client.open("\"x\"").await;
         client.refused(r#"{"type":"open","channel":"x","last":1}"#).await;
@@ -219,7 +219,7 @@ async fn what_is_caught_up_on_is_never_queued_whole_and_what_comes_meanwhile_wai
             assert_eq!(event.get("replay").is_some(), number < 2000);
         }
         assert_eq!(parsed(&client.text().await).text_of("for"), "ping");
-        assert_eq!(app.metric("skynet_dropped_total", &[]).await, 0.0);
+        assert_eq!(app.metric("skynet_dropped_frames_total", &[]).await, 0.0);
     })
     .await;
 }

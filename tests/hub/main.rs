@@ -17,6 +17,7 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+mod metrics;
 mod nonce;
 mod order;
 mod partial;

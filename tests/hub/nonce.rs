@@ -66,7 +66,7 @@ async fn a_nonce_of_256_bytes_is_taken_and_a_longer_one_is_an_error_without_it()
         assert_eq!(error.text_of("for"), "ping");
         let words = error.text_of("error");
         assert!(words.contains("257") && words.contains("256"), "both numbers are in {words}");
-        app.metric_is("skynet_refused_total", &[("reason", "nonce")], 1.0).await;
+        app.metric_is("skynet_refused_commands_total", &[("reason", "nonce")], 1.0).await;
     })
     .await;
 }

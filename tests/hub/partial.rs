@@ -26,7 +26,7 @@ fn large(length: usize) -> Vec<u8> {
 /// Writes bytes in pieces, each of which has been read before the next comes.
 async fn in_pieces(app: &TestApp, client: &mut Raw, bytes: &[u8], held_already: usize) {
     let mut written = 0;
-    for piece in bytes.chunks(30_000) {
+    for piece in bytes.chunks(100_000) {
         client.write(piece).await;
         written += piece.len();
         held(app, held_already + written).await;
@@ -133,7 +133,7 @@ async fn commands_that_wait_are_no_unfinished_frames() {
             clients.push(client);
         }
         wait_until("everybody has something queued", async || {
-            app.metric("skynet_queued_bytes", &[]).await > 8.0 * 50_000.0
+            app.stats().queued_bytes > 8 * 50_000
         })
         .await;
         for client in &mut clients {

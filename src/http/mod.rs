@@ -3,6 +3,12 @@
 //! poem's own server leaves slow handshakes open for ever, spins when descriptors run out, and
 //! sets no TCP_NODELAY; this one has a time limit for headers, sleeps and recovers, and leaves the
 //! upgrade of a connection to the endpoint. Knows nothing of the hub.
+//!
+//! - `counted`: counts requests by route.
+
+mod counted;
+
+pub use counted::{Counted, Routes};
 
 use crate::metrics::{ConnectionFailure, Metrics};
 use hyper::body::Incoming;
