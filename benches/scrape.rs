@@ -103,7 +103,7 @@ mod measure {
             println!("{when:<44} {:>8} {:>12}", series(page).len(), page.len());
         }
         println!(
-            "CPU time of a page written anew: {cpu_ms:.1} ms, the mean of {SCRAPES}; the server uses \
+            "CPU time of a page written anew: {cpu_ms:.2} ms, the mean of {SCRAPES}; the server uses \
              {:.1} MiB",
             usage.rss_kib / 1024.0
         );
@@ -119,8 +119,7 @@ mod measure {
         Ok(())
     }
 
-    /// The CPU time of a page, in milliseconds: the mean of some, because the kernel tells hundredths
-    /// of a second.
+    /// The CPU time of a page, in milliseconds: the mean of some.
     fn cpu_of_a_page(server: &Server) -> Result<f64, String> {
         let before = server.usage()?;
         for _ in 0..SCRAPES {

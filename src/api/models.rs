@@ -347,7 +347,8 @@ pub struct Totals {
     pub commands: BTreeMap<String, u64>,
     /// Commands refused, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Frames queued for clients and dropped, by the reason of the connection's end.
+    /// Frames queued for clients and dropped, by the reason of the connection's end; `paced` are
+    /// events left out for clients that want so many frames a second.
     pub dropped: BTreeMap<String, u64>,
     /// Connections that ended, by reason.
     pub disconnects: BTreeMap<String, u64>,
@@ -377,7 +378,10 @@ impl From<hub::Stats> for Stats {
                 bytes_out: totals.bytes_out,
                 commands: labelled(CommandKind::ALL.map(CommandKind::label), totals.commands),
                 refused: labelled(RefusalReason::LABELS, totals.refused),
-                dropped: by_reason(totals.dropped),
+                dropped: by_reason(totals.dropped)
+                    .into_iter()
+                    .chain([("paced".to_owned(), totals.paced)])
+                    .collect(),
                 disconnects: by_reason(totals.disconnects),
             },
         }

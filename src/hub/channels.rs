@@ -4,7 +4,7 @@ use super::stats::ChannelCounts;
 use crate::protocol::ChannelName;
 use indexmap::IndexSet;
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// A channel with listeners or logged messages.
 #[derive(Debug)]
@@ -16,8 +16,9 @@ pub(super) struct Channel {
     pub messages: u64,
     /// When the last one was sent, or when the entry was made; milliseconds since 1970 UTC.
     pub last_activity_ms: u64,
-    /// Messages of the channel that are in the log.
-    logged: usize,
+    /// Numbers of its messages that are in the log, oldest first, so that one channel's part of
+    /// a long log is found without a walk over the log.
+    logged: VecDeque<u64>,
     /// Its place among the channels that are counted one by one, if it is one of them.
     counted: Option<usize>,
 }
@@ -44,7 +45,7 @@ impl<'a> ChannelView<'a> {
 
     /// Messages of it in the log.
     pub fn logged(&self) -> usize {
-        self.0.logged
+        self.0.logged.len()
     }
 
     /// When the last message was sent, or the entry made; milliseconds since 1970 UTC.
@@ -158,7 +159,7 @@ impl Channels {
             listeners: IndexSet::new(),
             messages: 0,
             last_activity_ms: now_ms,
-            logged: 0,
+            logged: VecDeque::new(),
             counted: self.counted.iter().position(|counted| counted.name == *name),
         });
         self.by_name.insert(name.clone(), channel);
@@ -197,23 +198,37 @@ impl Channels {
         self.entries[channel].listeners = listeners;
     }
 
-    /// Takes note of a message that goes into the log.
-    pub fn logged(&mut self, channel: usize, time_ms: u64) {
+    /// The numbers of a channel's messages that are in the log, oldest first.
+    pub fn logged_numbers(&self, channel: usize) -> &VecDeque<u64> {
+        &self.entries[channel].logged
+    }
+
+    /// Takes note of a message that goes into the log, where it has this number.
+    pub fn logged(&mut self, channel: usize, number: u64, time_ms: u64) {
         let entry = &mut self.entries[channel];
         entry.messages += 1;
         entry.last_activity_ms = time_ms;
-        entry.logged += 1;
+        entry.logged.push_back(number);
     }
 
     /// Takes note of a message that has gone from the log.
-    pub fn evicted(&mut self, channel: usize) {
-        self.entries[channel].logged -= 1;
+    pub fn unlogged(&mut self, channel: usize, number: u64) {
+        let logged = &mut self.entries[channel].logged;
+        // The log makes room at its old end.
+        if logged.front() == Some(&number) {
+            logged.pop_front();
+        } else if let Ok(place) = logged.binary_search(&number) {
+            logged.remove(place);
+        }
+        if logged.len() < logged.capacity() / 4 {
+            logged.shrink_to(logged.len() * 2);
+        }
         self.remove_if_idle(channel);
     }
 
     fn remove_if_idle(&mut self, channel: usize) {
         let entry = &self.entries[channel];
-        if entry.listeners.is_empty() && entry.logged == 0 {
+        if entry.listeners.is_empty() && entry.logged.is_empty() {
             self.by_name.remove(&entry.name);
             if entry.name.is_wildcard() {
                 self.wildcard = None;

@@ -5,17 +5,23 @@
 //! synchronous and short; only the handle locks, and no lock outlives a call.
 //!
 //! - `state`: the policy, without locks, clocks or IO.
-//! - `sending`: how what there is to send leaves it.
+//! - `sending`: how what there is to send leaves it; `dealing`, `backlog`, `draw`: what cannot be
+//!   sent as it comes, because it is drawn from the log, batched or paced.
 //! - `owner`: what its owner can see and do.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
 //! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
 
+mod backlog;
 mod bans;
 mod channels;
 mod clients;
 #[cfg(test)]
 mod counting_tests;
+mod dealing;
+mod draw;
 mod log;
+#[cfg(test)]
+mod model_tests;
 mod outbox;
 mod owner;
 mod probe;
@@ -42,11 +48,12 @@ pub use stats::{COMMANDS, ChannelCounts, Source, Stats, Totals};
 pub use tally::Tally;
 pub use taps::{MAX_TAPS, Tapped};
 
-use crate::protocol::{ChannelName, CloseReason, Command, Frame, Refusal};
+use crate::protocol::{ChannelName, CloseReason, Frame, Refusal, Request};
 use state::{Receipt, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 /// What bounds the hub.
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +155,12 @@ impl Hub {
         self.state().may_read(key)
     }
 
+    /// Whether the client's commands wait although less than `bytes` bytes are queued for it.
+    pub fn holds_reading(&self, key: ClientKey, bytes: usize) -> bool {
+        let mut state = self.state();
+        state.client(key).is_some_and(|c| c.reading_paused && c.outbox.queued() < bytes)
+    }
+
     /// Counts these channels one by one from now on ([`Stats::counted`]). For the start, before
     /// there are clients; few, as each new channel is looked for among them.
     pub fn count_channels(&self, names: Vec<ChannelName>) {
@@ -159,17 +172,17 @@ impl Hub {
     pub fn execute(
         &self,
         key: ClientKey,
-        command: Result<Command, Refusal>,
+        request: Result<Request, Refusal>,
         bytes: usize,
         received: Instant,
     ) -> Taken {
-        let kind = match &command {
-            Ok(command) => Some(command.kind()),
+        let kind = match &request {
+            Ok(request) => Some(request.command.kind()),
             Err(refusal) => refusal.command,
         };
         let received = Receipt { unix_ms: unix_ms(), instant: received };
         self.with_jobs(|state| {
-            let taken = state.execute(key, command, bytes, received)?;
+            let taken = state.execute(key, request, bytes, received)?;
             state.totals.count_command_time(kind, received.instant.elapsed());
             Some(taken)
         })
@@ -213,18 +226,33 @@ impl Hub {
         self.state().client_count()
     }
 
-    /// Waits until there is something to write. For the one flusher.
+    /// Waits until there is something to write, or it may be time for it. For the one flusher.
     pub async fn jobs_ready(&self) {
         // The permit of a notification that nobody waits for is kept until the next wait.
-        while !self.state().has_jobs() {
-            self.0.jobs.notified().await;
+        loop {
+            let due = {
+                let state = self.state();
+                if state.has_jobs() {
+                    return;
+                }
+                state.next_due()
+            };
+            let notified = self.0.jobs.notified();
+            match due {
+                None => notified.await,
+                Some(due) => {
+                    if due <= Instant::now() || timeout_at(due.into(), notified).await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 
     /// Takes at most `most` jobs into `jobs`. For the one flusher, which writes them and then
     /// calls [`Self::settle`] before it takes others.
     pub fn take_jobs(&self, jobs: &mut Vec<Job>, most: usize) {
-        self.state().take_jobs(jobs, most);
+        self.state().take_jobs(jobs, most, Instant::now());
     }
 
     /// Reports what became of the jobs; sets which sessions are to be woken.
@@ -236,10 +264,12 @@ impl Hub {
 
     /// A session that writes for itself, its socket having been full, reports what is left.
     pub fn wrote(&self, key: ClientKey, left: usize) -> Next {
-        let mut state = self.state();
-        let next = state.wrote(key, left);
-        state.time_probe(Instant::now);
-        next
+        let now = Instant::now();
+        self.with_jobs(|state| {
+            let next = state.wrote(key, left, now);
+            state.time_probe(|| now);
+            next
+        })
     }
 
     /// A session reports that its connection is lost: nothing more can be written.
@@ -271,9 +301,11 @@ impl Hub {
 
     fn with_jobs<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let before = state.has_jobs();
+        let (had_jobs, due_before) = (state.has_jobs(), state.next_due());
         let result = act(&mut state);
-        let wake = !before && state.has_jobs();
+        let due = state.next_due();
+        let sooner = due.is_some() && due_before.is_none_or(|before| due < Some(before));
+        let wake = !had_jobs && (state.has_jobs() || sooner);
         drop(state);
         if wake {
             self.0.jobs.notify_one();

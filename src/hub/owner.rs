@@ -269,11 +269,11 @@ impl State {
     }
 
     fn forget(&mut self, id: Uuid) -> bool {
-        let channel = self.log.remove(id);
-        if let Some(channel) = channel {
-            self.channels.evicted(channel);
+        let gone = self.log.remove(id);
+        if let Some((channel, number)) = gone {
+            self.channels.unlogged(channel, number);
         }
-        channel.is_some()
+        gone.is_some()
     }
 
     fn clear_log(&mut self, channel: Option<&ChannelName>) -> usize {
@@ -284,7 +284,7 @@ impl State {
             Some(None) => return 0,
         };
         let channels = &mut self.channels;
-        self.log.clear(place, |removed| channels.evicted(removed));
+        self.log.clear(place, |(channel, number)| channels.unlogged(channel, number));
         before - self.log.len()
     }
 
@@ -292,7 +292,8 @@ impl State {
         let key = self.key_of(id)?;
         let was_open = self.leave_channel(key, name);
         if was_open {
-            self.push(key.slot, &event::closed(name, reason));
+            self.cancel_replay(key.slot, name);
+            self.push_notice(key.slot, &event::closed(name, reason));
             self.keep_total();
         }
         Some(was_open)

@@ -10,18 +10,20 @@ use super::HubLimits;
 use super::bans::Bans;
 use super::channels::Channels;
 use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Departed};
+use super::dealing::Due;
 use super::log::MessageLog;
+use super::outbox::Writer;
 use super::probe::Probe;
 use super::stats::{self, Source, Stats, Totals};
 use super::taps::Taps;
 use crate::protocol::closing::Farewell;
 use crate::protocol::event;
 use crate::protocol::{
-    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Refusal,
-    RefusalReason, Stamper,
+    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, Nonce, OpenOptions,
+    Refusal, RefusalReason, Request, Stamper,
 };
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Pings that may go unanswered before the client counts as gone.
@@ -65,6 +67,8 @@ pub(super) struct State {
     next_id: u64,
     /// Clients with something to send, or to be told that they are closed.
     pub(super) listed: VecDeque<usize>,
+    /// Clients with something to send whose time is yet to come.
+    pub(super) due: BinaryHeap<Due>,
     /// Bytes queued for all clients together.
     pub(super) queued: usize,
     pub(super) totals: Totals,
@@ -84,6 +88,7 @@ impl State {
             stamper: Stamper::new(seed),
             next_id: 1,
             listed: VecDeque::new(),
+            due: BinaryHeap::new(),
             queued: 0,
             totals: Totals::default(),
             probe: Probe::default(),
@@ -135,7 +140,7 @@ impl State {
     pub fn execute(
         &mut self,
         key: ClientKey,
-        command: Result<Command, Refusal>,
+        request: Result<Request, Refusal>,
         bytes: usize,
         received: Receipt,
     ) -> Option<Taken> {
@@ -144,22 +149,31 @@ impl State {
         client.counters.commands += 1;
         client.counters.bytes_in += bytes as u64;
         self.totals.bytes_in += bytes as u64;
-        let done = command.and_then(|command| {
+        let done = request.and_then(|Request { command, nonce }| {
             let kind = command.kind();
             match command {
-                Command::Open(channel) => self.open(key, &channel, received.unix_ms),
-                Command::Close(channel) => self.close(key, &channel),
+                Command::Open(channel, options) => {
+                    let options = options.as_deref();
+                    self.open(key, &channel, options, nonce.as_ref(), received.unix_ms)
+                }
+                Command::Close(channel) => self.close(key, &channel, nonce.as_ref()),
                 Command::Message(draft) => {
                     self.publish(Some(key), draft, received);
                     Ok(())
                 }
                 Command::Log(slice) => {
-                    self.reply_log(key, slice);
+                    self.reply_log(key, &slice, nonce);
+                    return Ok(kind);
+                }
+                Command::Ping => {
+                    let reply =
+                        event::ping_result(nonce.as_ref(), self.stamper.time(received.unix_ms));
+                    self.push_reply(key.slot, &reply);
                     Ok(())
                 }
             }
             .map(|()| kind)
-            .map_err(|reason| Refusal { command: Some(kind), reason })
+            .map_err(|reason| Refusal { command: Some(kind), nonce, reason })
         });
         match done {
             Ok(kind) => self.totals.commands[kind as usize] += 1,
@@ -167,7 +181,7 @@ impl State {
                 self.totals.refused_commands[stats::place(refusal.command)] += 1;
                 self.totals.refused[refusal.reason.label_index()] += 1;
                 self.clients[key.slot].counters.refused += 1;
-                self.push(key.slot, &event::error(&refusal));
+                self.push_reply(key.slot, &event::error(&refusal));
             }
         }
         self.keep_total();
@@ -181,21 +195,30 @@ impl State {
     /// Whether the client's next command may be read. If not, because too much is queued for it,
     /// its session is told when it may.
     pub fn may_read(&mut self, key: ClientKey) -> bool {
-        let half = self.limits.max_queue_bytes / 2;
-        let Some(client) = self.open_client(key) else { return false };
-        client.reading_paused = client.outbox.queued() >= half;
-        !client.reading_paused
+        if self.open_client(key).is_none() {
+            return false;
+        }
+        let room = self.has_room_for_replies(key.slot);
+        self.clients[key.slot].reading_paused = !room;
+        room
     }
 
     fn open(
         &mut self,
         key: ClientKey,
         name: &ChannelName,
+        options: Option<&OpenOptions>,
+        nonce: Option<&Nonce>,
         now_ms: u64,
     ) -> Result<(), RefusalReason> {
         let client = &self.clients[key.slot];
         let known = self.channels.find(name);
-        if !known.is_some_and(|channel| client.open.contains(&channel)) {
+        let is_open = known.is_some_and(|channel| client.open.contains(&channel));
+        let catch_up = options.and_then(|options| options.catch_up);
+        if catch_up.is_some() && (is_open || client.hears_all) {
+            return Err(RefusalReason::AlreadyReceived(name.to_string()));
+        }
+        if !is_open {
             let limit = self.limits.max_channels_per_client;
             if client.open.len() >= limit {
                 return Err(RefusalReason::TooManyChannels { limit });
@@ -206,15 +229,27 @@ impl State {
             client.open.push(channel);
             client.hears_all |= name.is_wildcard();
         }
-        self.reply_channels(key, CommandKind::Open);
+        if let Some(options) = options {
+            self.set_flow(key.slot, options);
+        }
+        let (stretch, gap) = catch_up.map(|catch_up| self.stretch(name, catch_up)).unzip();
+        self.reply_channels(key, CommandKind::Open, nonce, gap.unwrap_or(false));
+        if let Some(stretch) = stretch {
+            self.replay(key.slot, stretch);
+        }
         Ok(())
     }
 
-    fn close(&mut self, key: ClientKey, name: &ChannelName) -> Result<(), RefusalReason> {
+    fn close(
+        &mut self,
+        key: ClientKey,
+        name: &ChannelName,
+        nonce: Option<&Nonce>,
+    ) -> Result<(), RefusalReason> {
         if !self.leave_channel(key, name) {
             return Err(RefusalReason::NotOpen(name.to_string()));
         }
-        self.reply_channels(key, CommandKind::Close);
+        self.reply_channels(key, CommandKind::Close, nonce, false);
         Ok(())
     }
 
@@ -229,17 +264,18 @@ impl State {
         true
     }
 
-    fn reply_channels(&mut self, key: ClientKey, command: CommandKind) {
+    fn reply_channels(
+        &mut self,
+        key: ClientKey,
+        command: CommandKind,
+        nonce: Option<&Nonce>,
+        gap: bool,
+    ) {
         let open = self.clients[key.slot].open.iter();
         let names = open.map(|&channel| &self.channels.get(channel).name);
-        let reply = event::channels_result(command, names, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
-    }
-
-    fn reply_log(&mut self, key: ClientKey, slice: LogSlice) {
-        let (start, entries) = self.log.slice(slice);
-        let reply = event::log_result(entries, start, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
+        let max_bytes = self.limits.max_message_bytes;
+        let reply = event::channels_result(command, nonce, names, gap, max_bytes);
+        self.push_reply(key.slot, &reply);
     }
 
     /// Sends a message: to its sender the result, to all others who listen the event, once each,
@@ -255,18 +291,18 @@ impl State {
         let (event, result) = draft.stamp(stamp);
         if let Some(sender) = sender {
             self.clients[sender.slot].counters.messages_in += 1;
-            self.push(sender.slot, &result);
+            self.push_reply(sender.slot, &result);
         }
         let measured = self.probe.begin(received.instant);
         let reached = self.deliver(sender, channel, &event, measured);
         let source = if sender.is_some() { Source::Client } else { Source::Api };
         self.totals.count_message(source, event.frame.payload().len(), reached);
         self.channels.count_message(channel, reached);
-        self.channels.logged(channel, stamp.time_ms);
+        self.channels.logged(channel, self.log.next_number(), stamp.time_ms);
         let (channels, totals) = (&mut self.channels, &mut self.totals);
         self.taps.push(&channels.get(channel).name, &event);
-        self.log.push(event.clone(), channel, |evicted| {
-            channels.evicted(evicted);
+        self.log.push(event.clone(), channel, |(channel, number)| {
+            channels.unlogged(channel, number);
             totals.evicted += 1;
         });
         self.keep_total();
@@ -339,6 +375,10 @@ impl State {
         if reason.farewell() == Farewell::Cut {
             self.cut_queue(slot, reason);
         }
+        let outbox = &mut self.clients[slot].outbox;
+        if outbox.writer == Writer::Nobody && outbox.has_backlog() {
+            outbox.writer = Writer::Listed;
+        }
         self.listed.push_back(slot);
     }
 
@@ -357,7 +397,16 @@ impl State {
         let due = open.filter(|(_, client)| now >= client.pings.last + interval);
         let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
         for slot in due {
-            let pings = &mut self.clients[slot].pings;
+            let client = &mut self.clients[slot];
+            // A pong may stand behind commands that wait, not for the client to read but for the
+            // hub to go on: that is no sign of its absence.
+            let held = client.reading_paused
+                && client.outbox.backlog.is_some()
+                && client.outbox.writer != Writer::Session;
+            let pings = &mut client.pings;
+            if held {
+                pings.unanswered = 0;
+            }
             if pings.unanswered >= MISSED_PINGS {
                 let reason = CloseReason::PingTimeout;
                 self.close_slot(slot, reason, reason.text());

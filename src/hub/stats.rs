@@ -138,6 +138,8 @@ pub struct Totals {
     pub refused: [u64; RefusalReason::LABELS.len()],
     /// Frames queued for clients and not sent, by [`CloseReason`].
     pub dropped: [u64; CloseReason::ALL.len()],
+    /// Events left out for clients that want so many frames a second and no batches.
+    pub paced: u64,
     /// Connections that ended, by [`CloseReason`].
     pub disconnects: [u64; CloseReason::ALL.len()],
     /// Bytes of the events of messages.
@@ -184,6 +186,7 @@ impl Default for Totals {
             refused_commands: Default::default(),
             refused: Default::default(),
             dropped: Default::default(),
+            paced: 0,
             disconnects: Default::default(),
             message_bytes: Tally::new(&MESSAGE_BYTES),
             message_listeners: Tally::new(&LISTENERS),

@@ -127,9 +127,9 @@ impl Readings {
         );
         to.counters(
             "skynet_dropped_frames_total",
-            "Frames queued for a client and not sent, by the reason its connection ended.",
+            "Frames queued for a client and not sent: by the reason its connection ended, or left out at the pace it wants (paced).",
             "reason",
-            reasons.into_iter().zip(totals.dropped),
+            reasons.into_iter().zip(totals.dropped).chain([("paced", totals.paced)]),
         );
         to.counters(
             "skynet_refused_commands_total",

@@ -6,6 +6,8 @@
 //! the code under test.
 
 mod api;
+mod batching;
+mod catch_up;
 mod clients;
 mod fairness;
 mod faults;
@@ -16,6 +18,7 @@ mod limits;
 mod log;
 mod many;
 mod metrics;
+mod nonce;
 mod order;
 mod pages;
 mod partial;
