@@ -384,7 +384,8 @@ pub struct Totals {
     pub commands: BTreeMap<String, u64>,
     /// Commands refused, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Frames queued for clients and dropped, by the reason of the connection's end.
+    /// Frames queued for clients and dropped, by the reason of the connection's end; `paced` are
+    /// events left out for clients that want so many frames a second.
     pub dropped: BTreeMap<String, u64>,
     /// Connections that ended, by reason.
     pub disconnects: BTreeMap<String, u64>,
@@ -393,6 +394,7 @@ pub struct Totals {
 impl From<hub::Stats> for Stats {
     fn from(stats: hub::Stats) -> Self {
         let totals = stats.totals;
+        let messages = totals.all_messages();
         let by_reason = |figures: [u64; CloseReason::ALL.len()]| {
             labelled(CloseReason::ALL.map(CloseReason::label), figures)
         };
@@ -406,14 +408,17 @@ impl From<hub::Stats> for Stats {
             queued_bytes: stats.queued_bytes as u64,
             longest_queue_bytes: stats.longest_queue_bytes as u64,
             totals: Totals {
-                messages: totals.messages,
+                messages,
                 delivered: totals.delivered,
                 evicted: totals.evicted,
                 bytes_in: totals.bytes_in,
                 bytes_out: totals.bytes_out,
                 commands: labelled(CommandKind::ALL.map(CommandKind::label), totals.commands),
                 refused: labelled(RefusalReason::LABELS, totals.refused),
-                dropped: by_reason(totals.dropped),
+                dropped: by_reason(totals.dropped)
+                    .into_iter()
+                    .chain([("paced".to_owned(), totals.paced)])
+                    .collect(),
                 disconnects: by_reason(totals.disconnects),
             },
         }

@@ -5,9 +5,13 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AdminConfig, LimitsConfig, RightsConfig, Secret, error::Problem, token, units};
+use super::{
+    AdminConfig, LimitsConfig, PublicUrl, RightsConfig, Secret, error::Problem, networks, token,
+    units,
+};
 
 /// The setting that holds the tokens.
 const TOKENS: &str = "hub.tokens";
@@ -22,6 +26,13 @@ pub struct HubConfig {
     /// The address and port that computers connect to. Port 0 lets the system choose one.
     #[serde(deserialize_with = "units::address")]
     pub listen: SocketAddr,
+    /// Where players reach the hub, when that is not what they ask for: `http` or `https`, a host
+    /// and perhaps a port.
+    #[serde(default)]
+    pub public_url: Option<PublicUrl>,
+    /// Networks of proxies in front of the hub, whose `X-Forwarded-Proto` is believed.
+    #[serde(default, deserialize_with = "networks::deserialize")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether a client without a good token is turned away.
     #[serde(deserialize_with = "units::switch")]
     pub require_token: bool,

@@ -7,7 +7,12 @@ use figment::value::Value;
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{LimitsConfig, error::Problem, units};
+use super::{
+    LimitsConfig,
+    error::Problem,
+    lists,
+    units::{self, Spelled},
+};
 
 /// Most patterns of a list.
 const MAX_PATTERNS: usize = 100;
@@ -124,8 +129,7 @@ fn check(list: &[ChannelPattern], limits: &LimitsConfig) -> Option<String> {
 }
 
 /// Reads a list of patterns, or a text that spells one, as an environment variable does: as a file
-/// does, or texts and numbers separated by commas, where what is a number means the number, and what
-/// stands in quotes is the text.
+/// does, or texts and numbers separated by commas.
 ///
 /// # Errors
 ///
@@ -136,8 +140,7 @@ pub(super) fn read(value: &Value) -> Result<Vec<ChannelPattern>, String> {
     let list = match value {
         Value::Array(_, list) => list,
         Value::String(_, text) if !text.trim_start().starts_with('[') => {
-            let names = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
-            return Ok(names.map(separated).collect());
+            return Ok(lists::between_commas(text).into_iter().map(separated).collect());
         }
         Value::String(_, text) => {
             let list: toml::Value = text.parse().map_err(|_| no_list())?;
@@ -156,14 +159,10 @@ pub(super) fn read(value: &Value) -> Result<Vec<ChannelPattern>, String> {
 }
 
 /// A pattern that stands between commas.
-fn separated(text: &str) -> ChannelPattern {
-    if let Some(text) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-        return ChannelPattern::Text(text.to_owned());
-    }
-    let numeral = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    match text.parse() {
-        Ok(number) if numeral => ChannelPattern::Number(number),
-        _ => ChannelPattern::Text(text.to_owned()),
+fn separated(spelled: Spelled) -> ChannelPattern {
+    match spelled.text.parse() {
+        Ok(number) if !spelled.is_text => ChannelPattern::Number(number),
+        _ => ChannelPattern::Text(spelled.text),
     }
 }
 

@@ -218,6 +218,7 @@ mod tests {
         config.admin.read_token_file = Some("x".into());
         config.admin.state_dir = Some("x".into());
         config.admin.bans_file = Some("x".into());
+        config.hub.public_url = "http://x".parse().ok();
         let rights = RightsConfig {
             read: Some(Vec::new()),
             write: Some(Vec::new()),
@@ -291,7 +292,10 @@ mod tests {
             ("limit.max_clients", "did you mean [limits]?"),
             ("message-log.max_bytes", "did you mean [message_log]?"),
             ("telemetry.level", "[telemetry] has log, format"),
-            ("database.url", "the sections are hub, guests, admin, limits, message_log, telemetry"),
+            (
+                "database.url",
+                "the sections are hub, guests, admin, limits, message_log, metrics, telemetry",
+            ),
         ] {
             let text = complaint(key, in_file());
             assert!(text.contains(nearest), "{key}: {text}");

@@ -6,13 +6,13 @@
 //! open was allowed to open it, and rights do not change while a client is connected.
 
 use super::Patterns;
-use super::clients::ClientKey;
+use super::draw::Source;
 use super::log::index;
-use super::state::State;
 use crate::protocol::event::{self, Cut};
-use crate::protocol::{ChannelName, Command, Forbidden, Frame, LogSlice, RefusalReason};
+use crate::protocol::{ChannelName, Command, Forbidden, Frame, LogSlice, Nonce, RefusalReason};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Most messages of the log that one reply to a client with bounds looks at: how long the hub's lock
 /// is held for it does not depend on how long the log is.
@@ -56,48 +56,83 @@ impl Rights {
     /// Refuses a command that it may not give.
     pub(super) fn permit(&self, command: &Command) -> Result<(), RefusalReason> {
         let forbidden = match command {
-            Command::Open(name) if self.may_read(name) => return Ok(()),
-            Command::Open(name) if name.is_wildcard() => Forbidden::HearAll,
-            Command::Open(name) => Forbidden::Read(name.to_string()),
+            Command::Open(name, _) if self.may_read(name) => return Ok(()),
+            Command::Open(name, _) if name.is_wildcard() => Forbidden::HearAll,
+            Command::Open(name, _) => Forbidden::Read(name.to_string()),
             Command::Message(draft) if self.may_write(draft.channel()) => return Ok(()),
             Command::Message(draft) => Forbidden::Write(draft.channel().to_string()),
-            Command::Log(_) if self.log => return Ok(()),
-            Command::Log(_) => Forbidden::Log,
-            Command::Close(_) => return Ok(()),
+            Command::Log(_) if !self.log => Forbidden::Log,
+            Command::Log(slice) => match &slice.channel {
+                Some(name) if !self.may_read(name) => Forbidden::Read(name.to_string()),
+                _ => return Ok(()),
+            },
+            Command::Close(_) | Command::Ping => return Ok(()),
         };
         Err(RefusalReason::NotAllowed(forbidden))
     }
 }
 
-impl State {
-    /// Answers with a slice of what a client with `rights` may read of the log.
-    pub(super) fn reply_readable_log(&mut self, key: ClientKey, slice: LogSlice, rights: &Rights) {
+/// The reply to a `log` command of a client with bounds that has yet to be written: a slice of those
+/// messages that it may read.
+#[derive(Debug)]
+pub(super) struct ReadableLog {
+    slice: LogSlice,
+    nonce: Option<Nonce>,
+    rights: Arc<Rights>,
+    /// The number of the first message that is too new for it.
+    end: u64,
+    /// How many messages older than that there were, readable or not; none once it has been told
+    /// that some have gone.
+    were: Option<usize>,
+}
+
+impl ReadableLog {
+    /// The reply to a command that asks for `slice` of all that the log holds now.
+    pub fn new(source: Source, slice: LogSlice, nonce: Option<Nonce>, rights: Arc<Rights>) -> Self {
+        let log = source.log;
+        let end = slice.before.map_or(log.next_number(), |id| log.number_from(id));
+        Self { slice, nonce, rights, end, were: Some(older(source, end)) }
+    }
+
+    /// Writes the reply; none if messages have gone that it might have held, and then the next call
+    /// writes it without them.
+    pub fn write(&mut self, source: Source) -> Option<Frame> {
+        let (start, end) = (self.slice.start, self.slice.end);
         // The length of the list counts only for what is told from its end.
-        let wanted = match (usize::try_from(slice.start), usize::try_from(slice.end)) {
+        let wanted = match (usize::try_from(start), usize::try_from(end)) {
             (Ok(_), Ok(end)) => end,
             _ => usize::MAX,
         };
-        let from = slice.before.map(|id| self.log.sequence_at(id));
         let mut readable: Vec<&Frame> = Vec::new();
         let mut oldest = None;
         // Many messages, few channels: a name is looked at once. Equal names share their text.
         let mut known = HashMap::new();
-        let more = self.log.visit(from, MAX_LOOKED_AT, &self.channels, |seen| {
+        let more = source.log.visit(Some(self.end), MAX_LOOKED_AT, source.channels, |seen| {
             if readable.len() >= wanted {
                 return ControlFlow::Break(());
             }
-            let may_read = || rights.may_read(seen.channel);
+            let may_read = || self.rights.may_read(seen.channel);
             if *known.entry(seen.channel.as_json().as_ptr()).or_insert_with(may_read) {
                 readable.push(&seen.event.frame);
             }
             oldest = Some(seen.event.stamp.id);
             ControlFlow::Continue(())
         });
-        let start = index(slice.start, readable.len());
-        let end = index(slice.end, readable.len()).max(start);
-        let cut = Cut { start, before: more.and(oldest).filter(|_| readable.len() < wanted) };
+        let whole = readable.len() >= wanted;
+        // What goes from the log goes from its old end, unless its owner removes it.
+        let reaches_the_end = !whole && more.is_none();
+        if reaches_the_end && self.were.take().is_some_and(|were| older(source, self.end) < were) {
+            return None;
+        }
+        let start = index(start, readable.len());
+        let end = index(end, readable.len()).max(start);
+        let cut = Cut { start, before: more.and(oldest).filter(|_| !whole) };
         let entries = readable[start..end].iter().copied();
-        let reply = event::log_result(entries, cut, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
+        Some(event::log_result(self.nonce.as_ref(), entries, cut, source.max_bytes))
     }
+}
+
+/// How many messages the log holds whose number is below this one.
+fn older(source: Source, number: u64) -> usize {
+    source.log.listing(source.channels, None).place_of(number)
 }

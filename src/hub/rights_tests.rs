@@ -2,6 +2,7 @@
 //! first, those left out that it may not read.
 
 use super::clients::ClientKey;
+use super::state::Taken;
 use super::state_tests::{Bench, LIMITS};
 use super::{HubLimits, Patterns, Rights};
 use proptest::prelude::*;
@@ -113,20 +114,21 @@ fn what_is_not_allowed_is_refused_by_name_and_changes_nothing() {
     let rights = Rights { log: false, ..reads(&["a"]).as_ref().clone() };
     let key = bench.join_with(Some(Arc::new(rights)));
     for (command, words) in [
-        (json!({"type": "open", "channel": "b"}), "you may not open channel b; ask the owner"),
-        (json!({"type": "open", "channel": 5}), "you may not open channel 5;"),
+        (json!({"type": "open", "channel": "b"}), "you may not read channel b; ask the owner"),
+        (json!({"type": "open", "channel": 5}), "you may not read channel 5;"),
         (json!({"type": "open", "channel": "*"}), "channel *, which hears every channel;"),
         (json!({"type": "message", "channel": "a"}), "you may not send to channel a;"),
         (json!({"type": "log"}), "you may not read the log;"),
+        (json!({"type": "log", "channel": "a"}), "you may not read the log;"),
     ] {
         let reply = ask(&mut bench, key, &command);
         assert_eq!((&reply["type"], &reply["for"]), (&json!("error"), &command["type"]));
         let error = reply["error"].as_str().unwrap();
         assert!(error.starts_with("Error: Not allowed: ") && error.contains(words), "{error}");
     }
-    let stats = bench.state.stats();
+    let stats = bench.state.stats(0);
     assert_eq!((stats.channels, stats.log_messages), (0, 0));
-    assert_eq!(stats.totals.refused.last(), Some(&5));
+    assert_eq!(stats.totals.refused.last(), Some(&6));
     let reply = ask(&mut bench, key, &json!({"type": "open", "channel": "a"}));
     assert_eq!(reply["channels"], json!(["a"]));
     let reply = ask(&mut bench, key, &json!({"type": "close", "channel": "b"}));
@@ -146,4 +148,100 @@ fn who_may_hear_everything_may_read_everything() {
     }
     let log = ask(&mut bench, key, &json!({"type": "log"}));
     assert_eq!(log["log"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn the_log_of_one_channel_is_for_who_may_read_the_channel() {
+    let mut bench = bench(100);
+    let (sender, key) = (bench.join(), bench.join_with(Some(reads(&["a*"]))));
+    for channel in ["ab", "b", "ab", "*"] {
+        publish(&mut bench, sender, channel);
+    }
+    let log = ask(&mut bench, key, &json!({"type": "log", "channel": "ab", "start": -1}));
+    assert_eq!(log["log"].as_array().unwrap().len(), 1);
+    let log = ask(&mut bench, key, &json!({"type": "log", "channel": "*"}));
+    assert_eq!(log["log"].as_array().unwrap().len(), 2, "that of all, as far as it may be read");
+    let refused = ask(&mut bench, key, &json!({"type": "log", "channel": "b", "nonce": [1]}));
+    let words = "Error: Not allowed: you may not read channel b;";
+    assert!(refused["error"].as_str().unwrap().starts_with(words), "{refused}");
+    assert_eq!((&refused["for"], &refused["nonce"]), (&json!("log"), &json!([1])));
+    let pong = ask(&mut bench, key, &json!({"type": "ping", "nonce": 2}));
+    assert_eq!((&pong["for"], &pong["nonce"]), (&json!("ping"), &json!(2)));
+}
+
+/// A log of twelve messages, every other one on `mine`, and a reader of `mine` whose socket has
+/// taken nothing of what is queued for it; and the IDs of what it may read, newest first.
+fn with_a_slow_reader() -> (Bench, ClientKey, ClientKey, Vec<Value>) {
+    let mut bench = bench(12);
+    let (sender, reader) = (bench.join(), bench.join_with(Some(reads(&["mine"]))));
+    ask(&mut bench, reader, &json!({"type": "open", "channel": "mine"}));
+    let mut mine = Vec::new();
+    for _ in 0..6 {
+        let large = json!({"type": "message", "channel": "mine", "message": "m".repeat(10_000)});
+        bench.send(sender, &large);
+        bench.pass(&[reader]);
+        mine.insert(0, bench.received(sender).last().expect("a result").clone());
+        bench.send(sender, &json!({"type": "message", "channel": "other"}));
+    }
+    (bench, sender, reader, mine)
+}
+
+/// The replies to `log` commands and the gaps that a client has received.
+fn replies(bench: &Bench, key: ClientKey) -> Vec<Value> {
+    let is_reply = |value: &&Value| value["for"] == "log" || value["type"] == "gap";
+    bench.received(key).iter().filter(is_reply).cloned().collect()
+}
+
+#[test]
+fn behind_a_long_queue_a_reply_waits_in_the_log_and_holds_what_it_would_have_held() {
+    let (mut bench, sender, reader, mine) = with_a_slow_reader();
+    let queued = bench.state.stats(0).queued_bytes;
+    let taken = bench.send(reader, &json!({"type": "log", "start": 1, "end": 4, "nonce": 7}));
+    assert_eq!(taken, Taken::DonePause, "its next command waits for the reply");
+    assert_eq!(bench.state.stats(0).queued_bytes, queued, "the reply takes no room yet");
+    // What comes later stands in front of the list, and pushes two of the others out of the log.
+    for channel in ["mine", "other"] {
+        bench.send(sender, &json!({"type": "message", "channel": channel}));
+    }
+    bench.drain();
+    let replies = replies(&bench, reader);
+    let log = replies[0]["log"].as_array().expect("a log");
+    assert_eq!((ids(log), &replies[0]["nonce"]), (ids(&mine[1..4]), &json!(7)));
+    assert_eq!(replies.len(), 1, "nothing of what was asked for has gone");
+}
+
+#[test]
+fn a_gap_stands_before_a_reply_that_the_log_has_forgotten_a_part_of() {
+    let (mut bench, sender, reader, mine) = with_a_slow_reader();
+    bench.send(reader, &json!({"type": "log", "nonce": 7}));
+    for _ in 0..4 {
+        bench.send(sender, &json!({"type": "message", "channel": "other"}));
+    }
+    bench.drain();
+    let replies = replies(&bench, reader);
+    assert_eq!(replies[0], json!({"type": "gap"}));
+    let log = replies[1]["log"].as_array().expect("a log");
+    assert_eq!((ids(log), &replies[1]["nonce"]), (ids(&mine[..4]), &json!(7)));
+    assert_eq!(replies.len(), 2);
+}
+
+/// At a slow pace a busy log forgets something before each frame.
+#[test]
+fn one_gap_is_told_before_a_reply_and_no_second_one() {
+    let mut bench = bench(4);
+    let (sender, reader) = (bench.join(), bench.join_with(Some(reads(&["mine"]))));
+    publish(&mut bench, sender, "mine");
+    publish(&mut bench, sender, "mine");
+    ask(&mut bench, reader, &json!({"type": "open", "channel": "mine", "pace": 1}));
+    bench.send(reader, &json!({"type": "log"}));
+    bench.pass(&[]);
+    for due in ["gap", "result"] {
+        for _ in 0..3 {
+            bench.send(sender, &json!({"type": "message", "channel": "other"}));
+        }
+        bench.now = bench.state.next_due().expect("a frame waits for its time");
+        bench.pass(&[]);
+        assert_eq!(bench.received(reader).last().expect("a frame")["type"], due);
+    }
+    assert_eq!(bench.received(reader).last().expect("a reply")["log"], json!([]));
 }

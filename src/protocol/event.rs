@@ -7,6 +7,7 @@
 use super::channel::ChannelName;
 use super::json;
 use super::kind::CommandKind;
+use super::nonce::Nonce;
 use super::refusal::Refusal;
 use super::stamp::{ID_LENGTH, Stamp};
 use super::websocket::{Frame, HEADROOM};
@@ -15,6 +16,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 const EVENT_HEAD: &[u8] = br#"{"type":"message""#;
+const NONCE_HEAD: &[u8] = br#","nonce":"#;
 const RESULT_HEAD: &[u8] = br#"{"type":"result","for":"message""#;
 
 /// Bytes of `,"ID":"…","time":…}`, the time having 13 digits (until the year 2286).
@@ -128,13 +130,16 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
 }
 
 /// The result of `open` or `close`: the channels now open, in the order of opening. Where they do
-/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`.
+/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`. `gap` says
+/// that the log no longer reaches back to where the client wants to catch up from.
 pub fn channels_result<'a>(
     command: CommandKind,
+    nonce: Option<&Nonce>,
     channels: impl DoubleEndedIterator<Item = &'a ChannelName> + Clone,
+    gap: bool,
     max_bytes: usize,
 ) -> Frame {
-    let mut out = result_head(command, LOG_WRAPPER_BYTES);
+    let mut out = result_head(command, nonce, LOG_WRAPPER_BYTES);
     let room = max_bytes.saturating_sub(out.len() - HEADROOM + LOG_WRAPPER_BYTES);
     let (mut used, mut count) = (0, 0);
     for name in channels.clone().rev() {
@@ -156,6 +161,9 @@ pub fn channels_result<'a>(
     if hidden > 0 {
         out.extend_from_slice(br#","truncated":true"#);
     }
+    if gap {
+        out.extend_from_slice(br#","gap":true"#);
+    }
     out.push(b'}');
     Frame::text(out)
 }
@@ -175,11 +183,13 @@ pub struct Cut {
 /// that of `cut` plus the number of entries listed. Else, where `cut` says that the log goes on, it
 /// says `truncated: true` and, as `before`, what to ask for next.
 pub fn log_result<'a>(
+    nonce: Option<&Nonce>,
     newest_first: impl Iterator<Item = &'a Frame> + Clone,
     cut: Cut,
     max_bytes: usize,
 ) -> Frame {
-    let room = max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
+    let wrapper = LOG_WRAPPER_BYTES + nonce.map_or(0, nonce_bytes);
+    let room = max_bytes.saturating_sub(wrapper);
     let (mut count, mut bytes, mut truncated) = (0, 0, false);
     for frame in newest_first.clone() {
         let with_this = bytes + frame.payload().len() + 1;
@@ -190,7 +200,7 @@ pub fn log_result<'a>(
         }
         (count, bytes) = (count + 1, with_this);
     }
-    let mut out = result_head(CommandKind::Log, bytes + LOG_WRAPPER_BYTES);
+    let mut out = result_head(CommandKind::Log, nonce, bytes + wrapper);
     out.extend_from_slice(br#","log":["#);
     for (index, frame) in newest_first.take(count).enumerate() {
         if index > 0 {
@@ -207,6 +217,15 @@ pub fn log_result<'a>(
         push_id(before, &mut out);
         out.push(b'"');
     }
+    out.push(b'}');
+    Frame::text(out)
+}
+
+/// The result of `ping`: the hub's time, in milliseconds since 1970 UTC.
+pub fn ping_result(nonce: Option<&Nonce>, time_ms: u64) -> Frame {
+    let mut out = result_head(CommandKind::Ping, nonce, LOG_WRAPPER_BYTES);
+    out.extend_from_slice(br#","time":"#);
+    push_number(time_ms, &mut out);
     out.push(b'}');
     Frame::text(out)
 }
@@ -232,6 +251,7 @@ pub fn error(refusal: &Refusal) -> Frame {
         out.extend_from_slice(br#","for":"#);
         json::write_text(command.label(), &mut out);
     }
+    push_nonce(refusal.nonce.as_ref(), &mut out);
     out.extend_from_slice(br#","error":"#);
     json::write_text(&refusal.reason.to_string(), &mut out);
     out.push(b'}');
@@ -239,12 +259,25 @@ pub fn error(refusal: &Refusal) -> Frame {
 }
 
 /// The beginning of a result, with room for `length` bytes of JSON.
-fn result_head(command: CommandKind, length: usize) -> Vec<u8> {
+fn result_head(command: CommandKind, nonce: Option<&Nonce>, length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADROOM + length);
     out.resize(HEADROOM, 0);
     out.extend_from_slice(br#"{"type":"result","for":"#);
     json::write_text(command.label(), &mut out);
+    push_nonce(nonce, &mut out);
     out
+}
+
+fn push_nonce(nonce: Option<&Nonce>, out: &mut Vec<u8>) {
+    if let Some(nonce) = nonce {
+        out.extend_from_slice(NONCE_HEAD);
+        out.extend_from_slice(nonce.as_json().as_bytes());
+    }
+}
+
+/// Bytes that a nonce takes in a reply.
+fn nonce_bytes(nonce: &Nonce) -> usize {
+    NONCE_HEAD.len() + nonce.as_json().len()
 }
 
 #[cfg(test)]
@@ -309,18 +342,22 @@ pub(crate) mod tests {
             })
             .collect();
         let whole_from = |start| Cut { start, before: None };
-        let whole = text(&log_result(frames.iter(), whole_from(0), 10_000));
+        let whole = text(&log_result(None, frames.iter(), whole_from(0), 10_000));
         assert!(!whole.contains("truncated"));
         let entry = frames[0].payload().len();
-        let part =
-            log_result(frames.iter(), whole_from(2), LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
+        let part = log_result(
+            None,
+            frames.iter(),
+            whole_from(2),
+            LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1),
+        );
         assert!(text(&part).ends_with(r#"],"truncated":true,"next":5}"#), "{}", text(&part));
-        let tiny = text(&log_result(frames.iter(), whole_from(0), 1));
+        let tiny = text(&log_result(None, frames.iter(), whole_from(0), 1));
         assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#));
         let cut = Cut { start: 0, before: Some(Uuid::nil()) };
-        let tiny = text(&log_result(frames.iter(), cut, 1));
+        let tiny = text(&log_result(None, frames.iter(), cut, 1));
         assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#), "{tiny}");
-        let all = log_result(frames.iter(), cut, LOG_WRAPPER_BYTES + 5 * (entry + 1));
+        let all = log_result(None, frames.iter(), cut, LOG_WRAPPER_BYTES + 5 * (entry + 1));
         assert!(all.payload().len() <= LOG_WRAPPER_BYTES + 5 * (entry + 1));
         let end = r#"],"truncated":true,"before":"00000000-0000-0000-0000-000000000000"}"#;
         assert!(text(&all).ends_with(end), "{}", text(&all));
@@ -329,11 +366,11 @@ pub(crate) mod tests {
     #[test]
     fn channels_that_do_not_fit_leave_the_ones_opened_last() {
         let names: Vec<ChannelName> = (0..100).map(|n| channel(&format!("{n:0>100}"))).collect();
-        let reply = channels_result(CommandKind::Open, names.iter(), 1_000);
+        let reply = channels_result(CommandKind::Open, None, names.iter(), false, 1_000);
         assert!(reply.payload().len() <= 1_000);
         let reply = text(&reply);
         assert!(reply.ends_with(&format!(r#"{}],"truncated":true}}"#, names[99].as_json())));
-        let short = channels_result(CommandKind::Close, names[..2].iter(), 1_000);
+        let short = channels_result(CommandKind::Close, None, names[..2].iter(), false, 1_000);
         assert_eq!(
             text(&short),
             format!(

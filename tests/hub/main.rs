@@ -6,6 +6,8 @@
 //! the code under test.
 
 mod api;
+mod batching;
+mod catch_up;
 mod clients;
 mod fairness;
 mod faults;
@@ -15,7 +17,10 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+mod metrics;
+mod nonce;
 mod order;
+mod pages;
 mod partial;
 mod pings;
 mod queues;

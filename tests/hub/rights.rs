@@ -7,7 +7,7 @@ use crate::api::{Caller, config};
 use crate::support::{
     TestApp,
     json::Json,
-    raw::{Raw, upgrade},
+    raw::{Raw, parsed, upgrade},
     with_app,
 };
 
@@ -78,7 +78,7 @@ async fn who_has_no_token_can_neither_open_nor_write_nor_overhear_nor_look_up_wh
         assert_eq!(guest.received().await, [""; 0]);
         assert_eq!(base.received().await, [""; 0], "nothing of what was refused went out");
         let labels = [("reason", "not_allowed")];
-        app.metric_is("skynet_refused_total", &labels, 10.0).await;
+        app.metric_is("skynet_refused_commands_total", &labels, 10.0).await;
     })
     .await;
 }
@@ -277,6 +277,90 @@ async fn the_example_of_the_documentation_does_what_it_says() {
         assert_eq!(logged(&mut base, "").await, ["\"public.chat\"", "\"base.doors\""]);
         assert_eq!(logged(&mut board, "").await, ["\"questions\""]);
         assert_eq!(logged(&mut bot, "").await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_may_be_read_can_be_caught_up_on_and_looked_up_by_channel_and_nothing_else() {
+    with_app(private(), async |app| {
+        let mut base = holder(app, BASE).await;
+        for number in 0..3 {
+            base.publish("\"base.door\"", "0").await;
+            base.publish("\"public.x\"", &number.to_string()).await;
+        }
+        let mut guest = app.client().await;
+        for channel in ["base.door", "*"] {
+            for keys in [r#""last":9"#, r#""since":"00000000-0000-0000-0000-000000000000""#] {
+                let command = format!(r#"{{"type":"open","channel":"{channel}",{keys}}}"#);
+                is_refused(&mut guest, &command, channel).await;
+            }
+        }
+        let door = r#"{"type":"log","channel":"base.door"}"#;
+        is_refused(&mut guest, door, "base.door").await;
+        assert_eq!(logged(&mut guest, r#","channel":"public.x""#).await, ["\"public.x\""; 3]);
+        assert_eq!(logged(&mut guest, r#","channel":"*""#).await, ["\"public.x\""; 3]);
+        assert_eq!(logged(&mut base, r#","channel":"base.door""#).await, ["\"base.door\""; 3]);
+        assert_eq!(guest.received().await, [""; 0], "nothing was opened");
+
+        guest.command(r#"{"type":"open","channel":"public.x","last":2}"#).await;
+        for number in [1.0, 2.0] {
+            let event = guest.event().await;
+            assert_eq!(event.number_of("message"), number);
+            assert_eq!(event.get("replay"), Some(&Json::Bool(true)));
+        }
+        base.command(r#"{"type":"open","channel":"*","last":6}"#).await;
+        for channel in ["base.door", "public.x"].repeat(3) {
+            assert_eq!(base.event().await.text_of("channel"), channel);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_comes_back_with_the_nonce_of_its_command() {
+    with_app(private(), async |app| {
+        let mut guest = app.client().await;
+        for command in [
+            r#""type":"open","channel":"*""#,
+            r#""type":"open","channel":"base.door","batch":true"#,
+            r#""type":"log","channel":"base.door""#,
+        ] {
+            let reply = guest.ask(&format!(r#"{{{command},"nonce":"mine"}}"#)).await;
+            assert!(reply.text_of("error").starts_with("Error: Not allowed: "), "{reply:?}");
+            assert_eq!(reply.text_of("nonce"), "mine");
+        }
+        assert_eq!(guest.ask(r#"{"type":"ping","nonce":1}"#).await.number_of("nonce"), 1.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn behind_a_long_queue_the_log_still_shows_what_may_be_read_and_nothing_else() {
+    with_app(private(), async |app| {
+        let mut base = holder(app, BASE).await;
+        let mut guest = Raw::narrow(app.hub()).await;
+        guest.open("\"public.x\"").await;
+        let large = format!("\"{}\"", "m".repeat(60_000));
+        let mut ids = Vec::new();
+        // Until the guest's system takes no more and much is queued for it in the hub.
+        while app.stats().queued_bytes < 200_000 {
+            base.publish("\"base.secret\"", "0").await;
+            ids.push(base.publish("\"public.x\"", &large).await.text_of("ID"));
+            assert!(ids.len() < 1_000, "60 MB cannot be on their way");
+        }
+        guest.send(r#"{"type":"log","end":2,"nonce":7}"#).await;
+        app.metric_is("skynet_commands_total", &[("command", "log"), ("result", "ok")], 1.0).await;
+        base.publish("\"public.x\"", "1").await;
+        for id in &ids {
+            assert_eq!(guest.event().await.text_of("ID"), *id);
+        }
+        let reply = parsed(&guest.text().await);
+        assert_eq!((reply.text_of("for").as_str(), reply.number_of("nonce")), ("log", 7.0));
+        let found: Vec<String> =
+            reply.array_of("log").iter().map(|entry| entry.text_of("ID")).collect();
+        assert!(found.iter().eq(ids.iter().rev().take(2)), "the newest when it was asked for");
+        assert_eq!(guest.event().await.number_of("message"), 1.0);
     })
     .await;
 }
