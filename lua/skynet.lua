@@ -436,7 +436,7 @@ local function send_open(channel, options)
 end
 
 local function come_back(why)
-  client.state, client.why = "waiting", why
+  client.state, client.why, client.was_lost = "waiting", why, true
   client.failures = client.failures + 1
   local longest = math.min(skynet.pause * 2 ^ (client.failures - 1), skynet.longest_pause)
   local pause = longest * (0.5 + math.random() / 2)
@@ -463,7 +463,7 @@ local function begin()
       .. "ComputerCraft, or the version is older than 1.80pr1.3")
   end
   client.counter = client.counter + 1
-  client.state = "connecting"
+  client.state, client.tried = "connecting", skynet.server
   client.url = skynet.server .. (find(skynet.server, "?", 1, true) and "&" or "?")
     .. "socket=" .. program_mark .. client.counter
   client.deadline = clock() + CONNECT_SECONDS
@@ -500,7 +500,8 @@ local function opened(socket)
       send_open(channel, options)
     end
   end
-  queue("skynet_state", "open")
+  if client.was_lost then queue("skynet_state", "open") end
+  client.was_lost = false
 end
 
 local function settle(pending, why)
@@ -669,51 +670,55 @@ end
 -- of its next os.pullEvent, in order, before new ones. Other coroutines had their own copies.
 ----------------------------------------------------------------------------------------------------
 
-local kept = setmetatable({}, { __mode = "k" })
-local installed, original
+-- All copies of this library on a computer share one table, and one function in place of the game's.
+local stand = rawget(os, "_skynet_kept")
+if not stand then
+  stand = { kept = setmetatable({}, { __mode = "k" }) } -- coroutine -> its events
+  os._skynet_kept = stand
+end
 
 local inputs = { char = true, key = true, key_up = true, paste = true, mouse_click = true, mouse_up = true,
   mouse_drag = true, mouse_scroll = true, monitor_touch = true }
 
 local function coroutine_here()
-  return coroutine.running() or kept
+  return coroutine.running() or stand
 end
 
 local function next_kept(here, filter)
-  local list = kept[here]
-  while list and list[1] do
+  local list = stand.kept[here]
+  while list do
     local event = table.remove(list, 1)
+    if not list[1] then list, stand.kept[here] = nil, nil end
     local stale = inputs[event[1]] and clock() - event.at > INPUT_SECONDS
     -- Like the game, a filter passes over what does not fit.
     if not stale and (filter == nil or event[1] == filter or event[1] == "terminate") then return event end
   end
-  kept[here] = nil
 end
 
 local function stand_aside()
-  if installed and next(kept) == nil then
-    if os.pullEventRaw == installed then os.pullEventRaw = original end
-    installed, original = nil, nil
+  -- When another program has put a function over ours, ours stays and passes on.
+  if next(stand.kept) == nil and stand.pull and os.pullEventRaw == stand.pull then
+    os.pullEventRaw, stand.pull = stand.before, nil
   end
 end
 
 local function stand_in()
-  if installed and os.pullEventRaw == installed then return end
+  if stand.pull then return end
   local before = os.pullEventRaw
-  local function pull(filter)
+  stand.before = before
+  function stand.pull(filter)
     local event = next_kept(coroutine_here(), filter)
     stand_aside()
     if event then return unpack(event, 1, event.n) end
     return before(filter)
   end
-  installed, original = pull, before
-  os.pullEventRaw = pull
+  os.pullEventRaw = stand.pull
 end
 
 local function keep(event)
   local here = coroutine_here()
-  local list = kept[here] or {}
-  kept[here] = list
+  local list = stand.kept[here] or {}
+  stand.kept[here] = list
   if #list >= KEPT_EVENTS then
     client.dropped = client.dropped + 1
     return
@@ -725,8 +730,8 @@ end
 
 -- The game's next event, past those that are kept.
 local function pull()
-  if not installed then return os.pullEventRaw() end
-  if os.pullEventRaw == installed then return original() end
+  if not stand.pull then return os.pullEventRaw() end
+  if os.pullEventRaw == stand.pull then return stand.before() end
   return coroutine.yield()
 end
 
@@ -795,7 +800,9 @@ end
 
 local function ensure(timeout)
   if client.state == "open" then return true end
-  if client.state == "refused" then error(client.why, 0) end
+  face_of_program()
+  if client.state == "refused" and client.tried == skynet.server then error(client.why, 0) end
+  if client.state == "refused" then client.state = "off" end
   if client.state == "off" then return connect_now(timeout) end
   local result = wait(function()
     if client.state == "open" then return CONNECTED end

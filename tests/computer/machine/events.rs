@@ -88,11 +88,6 @@ impl Events {
         self.state.lock().expect("no panic under the lock").dropped
     }
 
-    /// How many events wait.
-    pub fn waiting(&self) -> usize {
-        self.state.lock().expect("no panic under the lock").events.len()
-    }
-
     /// Starts a timer; its number.
     pub fn start_timer(&self, seconds: f64) -> u64 {
         let ticks = (seconds.max(0.0) / TICK.as_secs_f64()).round().clamp(1.0, 1e9);
