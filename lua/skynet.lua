@@ -31,10 +31,9 @@ local INPUT_SECONDS = 10 -- a key press older than this is not given back
 local INBOX_MESSAGES = 10000 -- messages that wait for receive()
 local INBOX_BYTES = 8 * 1024 * 1024
 local FEED_AT_ONCE = 64 -- skynet_message events in the game's queue at once
-local FEED_SECONDS = 5 -- after this a lost marker is sent again
+local FEED_SECONDS = 2 -- after this a lost marker is sent again
 local PENDING_COMMANDS = 1000 -- commands whose answers are awaited
 local CONNECT_SECONDS = 35 -- the game gives up after 30
-local QUIET_SECONDS = 30 -- silence after which the hub is asked whether it is there
 local STABLE_SECONDS = 10 -- a connection that held this long was a good one
 local HANDLERS_AT_ONCE = 16 -- requests that serve() works on at once
 local REQUESTS_WAITING = 256 -- and how many wait for it
@@ -49,6 +48,7 @@ skynet.name = setting("name")
 skynet.token = setting("token")
 skynet.pause = 1 -- seconds before the first attempt to come back; doubles with each failure
 skynet.longest_pause = 60
+skynet.quiet = 30 -- seconds of silence after which the hub is asked whether it is there
 
 ----------------------------------------------------------------------------------------------------
 -- JSON: Lua strings are bytes; byte 233 travels as \u00e9 and comes back as byte 233
@@ -103,7 +103,7 @@ local function shape(value)
   return "array", length
 end
 
-local write
+local write_value
 
 local function write_table(out, value, depth)
   if value == json.null or (textutils and value == textutils.json_null) then
@@ -118,7 +118,7 @@ local function write_table(out, value, depth)
   if kind == "array" then
     for index = 1, length do
       out[#out + 1] = index == 1 and "[" or ","
-      write(out, value[index], depth + 1)
+      write_value(out, value[index], depth + 1)
     end
     out[#out + 1] = "]"
   else
@@ -126,13 +126,13 @@ local function write_table(out, value, depth)
     for key, item in pairs(value) do
       out[#out + 1] = (first and "{" or ",") .. quoted(key) .. ":"
       first = false
-      write(out, item, depth + 1)
+      write_value(out, item, depth + 1)
     end
     out[#out + 1] = "}"
   end
 end
 
-function write(out, value, depth)
+function write_value(out, value, depth)
   local kind = type(value)
   if kind == "string" then
     out[#out + 1] = quoted(value)
@@ -152,7 +152,7 @@ end
 -- JSON of a value. Errors, in words, for what JSON cannot hold.
 function json.encode(value)
   local out = {}
-  write(out, value, 1)
+  write_value(out, value, 1)
   return concat(out)
 end
 
@@ -651,7 +651,7 @@ local function look_at_the_clock()
   if client.state == "open" and client.watch_fired then
     if client.asked then
       drop("the hub does not answer any more")
-    elseif now - client.heard >= QUIET_SECONDS and ping() then
+    elseif now - client.heard >= skynet.quiet and ping() then
       client.asked = now
     end
   end
@@ -659,7 +659,7 @@ local function look_at_the_clock()
   if client.state == "open" and (not client.watch or now > client.watch_at) then
     -- A timer that fired while nobody looked says nothing about the hub: ask anew.
     if client.watch then client.asked = nil end
-    client.watch, client.watch_at = os.startTimer(QUIET_SECONDS), now + QUIET_SECONDS + 5
+    client.watch, client.watch_at = os.startTimer(skynet.quiet), now + skynet.quiet + 5
   end
   if client.markers and now - client.fed_at > FEED_SECONDS then mark_feed() end
   save_remembered(now)

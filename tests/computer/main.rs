@@ -4,8 +4,11 @@
 //! The scenes are in a file per subject. Programs run under Lua 5.2 on a thread of their own; sockets
 //! are real, time is real, and nothing here waits for time to pass but a computer made slow on purpose.
 
+mod flow;
 mod library;
 mod machine;
+mod modem;
+mod programs;
 mod stand_in;
 #[allow(dead_code, reason = "it is shared with tests/hub, which uses the rest")]
 #[path = "../hub/support/mod.rs"]

@@ -237,7 +237,11 @@ fn screen(lua: &Lua, shared: &Arc<Shared>, native: &Table) -> Result<()> {
         lua.create_function(
             move |_, (what, first, second): (String, LuaValue, Option<i64>)| {
                 let mut screen = lent.screen.lock().expect("no panic under the lock");
-                let number = first.as_f64().unwrap_or_default() as i64;
+                let number = match first {
+                    LuaValue::Integer(number) => number as i64,
+                    LuaValue::Number(number) => number as i64,
+                    _ => 0,
+                };
                 match what.as_str() {
                     "write" => {
                         if let Some(text) = first.as_string() {

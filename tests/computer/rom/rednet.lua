@@ -79,6 +79,7 @@ function rednet.lookup(protocol, hostname)
       if message.sHostname == hostname then return first end
       found[#found + 1] = first
     elseif event == "timer" and first == timer then
+      if hostname then return nil end
       return table.unpack(found)
     end
   end
