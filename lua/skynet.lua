@@ -24,6 +24,7 @@ local skynet = { VERSION = VERSION, open_channels = {} }
 
 local FRAME_BYTES = 131072 -- what the game sends or takes in one piece
 local EVENT_BYTES = 130048 -- what the hub takes for one message: JSON, with its ID and time
+local FRAMES_PER_SECOND = 20 -- of events, as many as the game has ticks; the rest comes together in one
 local STAMP_BYTES = 65 -- ,"ID":"…","time":… as the hub adds them
 local MAX_DEPTH = 120 -- levels of tables in tables; the hub reads 128
 local KEPT_EVENTS = 256 -- events of others kept for a program, as many as the game's own queue
@@ -402,7 +403,10 @@ local remember -- defined below; keeps what has been read across reboots
 local function send_open(channel, options)
   local nonce = next_nonce()
   local name = channel.name
-  local ask = { type = "open", channel = name, nonce = nonce, batch = true }
+  local ask = { type = "open", channel = name, nonce = nonce }
+  if not client.batching then
+    ask.batch, ask.pace, client.batching = true, FRAMES_PER_SECOND, true
+  end
   local everything = client.channels["*"]
   if channel.radio then
     options = nil -- what a modem missed is gone
@@ -486,6 +490,7 @@ local function opened(socket)
   client.state, client.why = "open", nil
   client.since, client.heard, client.asked = clock(), clock(), nil
   client.pending, client.replaying, client.last_frame, client.probing = {}, nil, nil, true
+  client.batching = false
   set_socket(socket)
   -- A character that the game hands over as two bytes or as one, by its version.
   local nonce = next_nonce() .. "\\u00e9"

@@ -113,7 +113,7 @@ async fn events_that_the_games_queue_dropped_are_queued_again() {
         skynet.open('a')
         parallel.waitForAny(function()
           os.pullEvent('websocket_message')
-          for i = 1, 200 do os.queueEvent('noise') end
+          for i = 1, 256 do os.queueEvent('noise') end
           while true do os.pullEvent('never') end
         end, skynet.listen, function()
           for count = 0, 99 do

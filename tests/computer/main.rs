@@ -9,6 +9,7 @@ mod library;
 mod machine;
 mod modem;
 mod programs;
+mod scenes;
 mod stand_in;
 #[allow(dead_code, reason = "it is shared with tests/hub, which uses the rest")]
 #[path = "../hub/support/mod.rs"]

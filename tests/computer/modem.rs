@@ -143,11 +143,12 @@ async fn the_modem_program_gives_other_programs_a_modem_and_takes_it_away() {
         app.metric_is("skynet_subscriptions", &[], 2.0).await;
         let sender = computer(app, 4, "rednet.open('skynet') rednet.send(3, 'hi') skynet.publish('x', 1)");
         sender.succeeds().await;
+        drop(sender);
         assert!(listening.succeeds().await.ends_with("echo once\n4\thi\tnil\n"));
         let interactive = listening.reboot("skynet modem --network home");
         interactive.prints("until you type exit").await;
         interactive.types("echo two");
-        interactive.prints("echo two").await;
+        interactive.prints("echo two\necho two").await;
         app.metric_is("skynet_subscriptions", &[], 2.0).await;
     })
     .await;
