@@ -345,7 +345,9 @@ local function token()
 end
 
 -- Every program, and every attempt, has an address of its own: the game mixes up sockets that share one.
-local program_mark = format("%x", floor((os.epoch and os.epoch("utc") or clock() * 1000) % 4294967296)) .. token()
+-- The number and a table's address tell computers apart that start in the same instant.
+local program_mark = format("%x%x", os.getComputerID(), floor((os.epoch and os.epoch("utc") or clock() * 1000) % 4294967296))
+  .. gsub(tostring({}), "^table: ?0?x?", "") .. token()
 
 local function header(text)
   if text == nil then return nil end

@@ -309,6 +309,8 @@ async fn several_programs_on_one_computer_do_not_hear_each_others_frames() {
         let program = "
             local other = dofile('skynet.lua')
             skynet.open('a') other.open('b')
+            -- Two connections: the answer says that the hub has seen what went before.
+            skynet.ping() other.ping()
             parallel.waitForAny(skynet.run, other.run, function()
               skynet.publish('b', 'to b') other.publish('a', 'to a')
               local _, mine = skynet.receive() local _, theirs = other.receive()
