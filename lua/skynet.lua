@@ -255,7 +255,8 @@ local function host_and_port(url)
   local host, port = match(rest, "^(%[[^%]]+%]):?(%d*)$")
   if not host then host, port = match(rest, "^([^:]+):?(%d*)$") end
   if not host then return nil end
-  host = gsub(host, "^%[(.*)%]$", "%1")
+  local six = match(host, "^%[(.*)%]$") -- a rule takes an IPv6 address as a network
+  host = six and six .. "/128" or host
   return host, tonumber(port) or (scheme == "wss" and 443 or 80)
 end
 

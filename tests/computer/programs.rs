@@ -92,3 +92,23 @@ async fn the_chat_ends_with_control_t_and_leaves_the_hub() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_install_line_works_as_typed_and_again_to_update() {
+    with_app(config(), async |app| {
+        let line = format!("wget run http://{}/install.lua", app.hub());
+        let computer = Computer::start(Options::beside(app.hub()), &[], &line);
+        let printed = computer.succeeds().await;
+        assert!(printed.contains("0.1.0"), "it says which version: {printed}");
+        // The hub has written its own address into the file.
+        let status = computer.reboot("skynet status");
+        let printed = status.succeeds().await;
+        assert!(printed.contains(&format!("Hub: ws://{}/connect/", app.hub())), "{printed}");
+        let files = status.files();
+        assert_eq!(files, ["skynet.lua"], "nothing else is left");
+        let again = status.reboot(&line);
+        again.succeeds().await;
+        again.reboot("skynet send a b").succeeds().await;
+    })
+    .await;
+}

@@ -158,6 +158,12 @@ impl Computer {
         self.shared.screen.lock().expect("no panic under the lock").text()
     }
 
+    /// The paths of its files.
+    pub fn files(&self) -> Vec<String> {
+        let files = self.shared.files.lock().expect("no panic under the lock");
+        files.keys().cloned().collect()
+    }
+
     /// Waits until some text was printed.
     pub async fn prints(&self, text: &str) {
         self.until(&format!("it prints {text:?}"), || self.printed().contains(text)).await;
