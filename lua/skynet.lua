@@ -496,8 +496,8 @@ local function opened(socket)
   client.batching = false
   set_socket(socket)
   -- A character that the game hands over as two bytes or as one, by its version.
-  local nonce = next_nonce() .. "\\u00e9"
-  command('{"type":"ping","nonce":"' .. nonce .. '"}', "ping", nil, function() end)
+  local nonce = next_nonce()
+  command('{"type":"ping","nonce":"' .. nonce .. '\\u00e9"}', "ping", nonce .. "\233", function() end)
   local everything = client.channels["*"]
   if everything then send_open(everything) end
   for _, name in ipairs(client.order) do
@@ -549,8 +549,7 @@ end
 local function on_reply(reply)
   local pending = client.pending
   for place, entry in ipairs(pending) do
-    local same = reply.nonce == nil or reply.nonce == entry.nonce or entry.nonce == nil and entry.kind == "ping"
-    if same and (reply["for"] == nil or reply["for"] == entry.kind) then
+    if (reply.nonce == nil or reply.nonce == entry.nonce) and (reply["for"] == nil or reply["for"] == entry.kind) then
       local passed = {}
       for _ = 1, place - 1 do passed[#passed + 1] = table.remove(pending, 1) end
       table.remove(pending, 1)
@@ -681,8 +680,23 @@ end
 -- All copies of this library on a computer share one table, and one function in place of the game's.
 local stand = rawget(os, "_skynet_kept")
 if not stand then
-  stand = { kept = setmetatable({}, { __mode = "k" }) } -- coroutine -> its events
+  stand = {
+    kept = setmetatable({}, { __mode = "k" }), -- coroutine -> its events
+    copies = setmetatable({}, { __mode = "v" }), -- what each copy does with an event
+  }
   os._skynet_kept = stand
+end
+stand.copies[program_mark] = handle
+
+-- An event that one copy pulls may be another's.
+local function handled_by_any(event)
+  if handle(unpack(event, 1, 4)) then return true end
+  for mark, other in pairs(stand.copies) do
+    if mark ~= program_mark then
+      local ok, theirs = pcall(other, unpack(event, 1, 4))
+      if ok and theirs then return true end
+    end
+  end
 end
 
 local inputs = { char = true, key = true, key_up = true, paste = true, mouse_click = true, mouse_up = true,
@@ -757,7 +771,7 @@ local function wait(test, timeout, others)
     local event = pack(pull())
     if event[1] == "terminate" then error("Terminated", 0) end
     if event[1] == "timer" and event[2] == timer and timer then return test() end
-    if not handle(unpack(event, 1, 4)) then others(event) end
+    if not handled_by_any(event) then others(event) end
   end
 end
 

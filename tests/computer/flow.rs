@@ -24,7 +24,8 @@ impl Socket {
         while crate::support::http::find(&request, b"\r\n\r\n").is_none() {
             assert!(stream.read_buf(&mut request).await.expect("a request") > 0, "a whole request");
         }
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.expect("the answer is taken");
         let request = String::from_utf8(request).expect("a request in ASCII");
         (Socket { stream, unread: Vec::new() }, request)
@@ -70,7 +71,10 @@ fn command(bytes: &[u8]) -> Option<(String, usize)> {
 }
 
 /// A computer whose hub is a server of the test's.
-async fn computer_and_server(change: impl FnOnce(&mut Options), program: &str) -> (Computer, TcpListener) {
+async fn computer_and_server(
+    change: impl FnOnce(&mut Options),
+    program: &str,
+) -> (Computer, TcpListener) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let mut options = Options::beside(listener.local_addr().expect("an address"));
     change(&mut options);
@@ -159,7 +163,10 @@ async fn it_comes_back_after_every_code_but_45xx_and_opens_its_channels_again() 
     let mut addresses = std::collections::HashSet::new();
     for code in [1001, 1011, 4000, 4002] {
         let (mut socket, request) = Socket::accept(&listener).await;
-        assert!(addresses.insert(request.lines().next().map(str::to_owned)), "an address of its own");
+        assert!(
+            addresses.insert(request.lines().next().map(str::to_owned)),
+            "an address of its own"
+        );
         assert!(socket.until("open").await.contains("\"a\""));
         assert!(socket.until("open").await.contains("\"channel\":5"));
         socket.close(code, "go").await;
@@ -169,13 +176,15 @@ async fn it_comes_back_after_every_code_but_45xx_and_opens_its_channels_again() 
     let (mut socket, _) = Socket::accept(&listener).await;
     socket.close(4501, "too loud").await;
     let printed = computer.succeeds().await;
-    let told = "The hub closed the connection and does not want this program back (4501): too loud\n";
+    let told =
+        "The hub closed the connection and does not want this program back (4501): too loud\n";
     assert_eq!(printed, format!("{told}{told}"));
 }
 
 #[tokio::test]
 async fn a_hub_that_does_not_answer_any_more_is_left_and_tried_again() {
-    let (computer, listener) = computer_and_server(|_| (), "skynet.quiet = 0.1 skynet.open('a') skynet.run()").await;
+    let (computer, listener) =
+        computer_and_server(|_| (), "skynet.quiet = 0.1 skynet.open('a') skynet.run()").await;
     let (mut first, _) = Socket::accept(&listener).await;
     first.until("open").await;
     let (mut second, _) = Socket::accept(&listener).await;
@@ -235,7 +244,9 @@ async fn an_answer_that_the_game_lost_is_told_and_later_answers_find_their_way()
     let log = socket.until("log").await;
     let (_, nonce) = log.split_once("\"nonce\":\"").expect("a nonce");
     let nonce = nonce.split('"').next().expect("a nonce");
-    socket.send(&format!(r#"{{"type":"result","for":"log","log":[{{}}],"nonce":"{nonce}"}}"#)).await;
+    socket
+        .send(&format!(r#"{{"type":"result","for":"log","log":[{{}}],"nonce":"{nonce}"}}"#))
+        .await;
     let printed = computer.succeeds().await;
     assert!(printed.contains("nil\tits answer was lost"), "{printed}");
     assert!(printed.contains("1\n"), "{printed}");

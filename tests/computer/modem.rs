@@ -120,8 +120,12 @@ async fn networks_of_different_names_do_not_hear_each_other() {
         let mut other = app.listener("\"ready\"").await;
         let computer = Computer::running(Options::beside(app.hub()), program);
         other.event().await;
-        other.command(r#"{"type":"message","channel":"modem:third:5","message":1,"reply":2}"#).await;
-        other.command(r#"{"type":"message","channel":"modem:secret:5","message":3,"reply":4}"#).await;
+        other
+            .command(r#"{"type":"message","channel":"modem:third:5","message":1,"reply":2}"#)
+            .await;
+        other
+            .command(r#"{"type":"message","channel":"modem:secret:5","message":3,"reply":4}"#)
+            .await;
         assert_eq!(computer.succeeds().await, "modem_message\tother\t5\t4\t3\n");
     })
     .await;
@@ -130,18 +134,23 @@ async fn networks_of_different_names_do_not_hear_each_other() {
 #[tokio::test]
 async fn the_modem_program_gives_other_programs_a_modem_and_takes_it_away() {
     with_app(config(), async |app| {
-        let server = format!("settings.set('skynet.server', 'ws://{}/connect/') settings.save()", app.hub());
+        let server =
+            format!("settings.set('skynet.server', 'ws://{}/connect/') settings.save()", app.hub());
         let files = [
             ("skynet.lua", crate::machine::LIBRARY),
             ("set.lua", server.as_str()),
-            ("echo.lua", "local n = ... rednet.open('skynet') print('echo ' .. n) print(rednet.receive())"),
+            (
+                "echo.lua",
+                "local n = ... rednet.open('skynet') print('echo ' .. n) print(rednet.receive())",
+            ),
         ];
         let set = Computer::start(Options::beside(app.hub()).with_id(3), &files, "set");
         set.succeeds().await;
         let listening = set.reboot("skynet modem echo once");
         listening.prints("echo once").await;
         app.metric_is("skynet_subscriptions", &[], 2.0).await;
-        let sender = computer(app, 4, "rednet.open('skynet') rednet.send(3, 'hi') skynet.publish('x', 1)");
+        let sender =
+            computer(app, 4, "rednet.open('skynet') rednet.send(3, 'hi') skynet.publish('x', 1)");
         sender.succeeds().await;
         drop(sender);
         assert!(listening.succeeds().await.ends_with("echo once\n4\thi\tnil\n"));

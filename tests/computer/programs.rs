@@ -7,7 +7,8 @@ use crate::{
 
 /// A computer with the program installed and set up, into whose shell a command is typed.
 async fn shell(app: &TestApp, id: u32, command: &str) -> Computer {
-    let setup = format!("settings.set('skynet.server', 'ws://{}/connect/') settings.save()", app.hub());
+    let setup =
+        format!("settings.set('skynet.server', 'ws://{}/connect/') settings.save()", app.hub());
     let files = [("skynet.lua", LIBRARY), ("setup.lua", setup.as_str())];
     let computer = Computer::start(Options::beside(app.hub()).with_id(id), &files, "setup");
     computer.succeeds().await;
@@ -37,7 +38,12 @@ async fn status_says_where_the_hub_is_and_how_far() {
         let printed = shell(app, 9, "skynet status").await.succeeds().await;
         let hub = app.hub();
         assert!(printed.contains("as computer 9 (computer 9)"), "{printed}");
-        assert!(printed.contains(&format!("Hub: ws://{hub}/connect/\nNo token is set.\nConnected; an answer takes ")), "{printed}");
+        assert!(
+            printed.contains(&format!(
+                "Hub: ws://{hub}/connect/\nNo token is set.\nConnected; an answer takes "
+            )),
+            "{printed}"
+        );
     })
     .await;
 }

@@ -121,8 +121,10 @@ async fn a_computer_reboots_and_catches_up() {
         drop(computer);
         publish_numbers(&mut client, "\"jobs\"", 3..6).await;
         let files = shared.files.lock().unwrap().clone();
-        let files: Vec<_> =
-            files.iter().map(|(path, text)| (path.as_str(), std::str::from_utf8(text).unwrap())).collect();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), std::str::from_utf8(text).unwrap()))
+            .collect();
         let again = Computer::start(shared.options.clone(), &files, "program");
         client.event().await;
         again.prints("job 5\n").await;
@@ -189,7 +191,8 @@ async fn a_flood_of_5000_at_a_computer_of_20_events_a_second_arrives_whole() {
         let mut bytes = Vec::new();
         for number in 0..5000 {
             let command = format!(r#"{{"type":"message","channel":"flood","message":{number}}}"#);
-            bytes.extend(crate::support::raw::masked(crate::support::raw::TEXT, command.as_bytes()));
+            bytes
+                .extend(crate::support::raw::masked(crate::support::raw::TEXT, command.as_bytes()));
         }
         sender.write(&bytes).await;
         for _ in 0..5000 {

@@ -45,7 +45,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     while find(&bytes, b"\r\n\r\n").is_none() {
         assert!(stream.read_buf(&mut bytes).await.expect("a request") > 0, "a whole request");
     }
-    let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     stream.write_all(answer.as_bytes()).await.expect("the answer is taken");
     stream
 }
@@ -168,7 +169,10 @@ async fn a_computer_can_reboot_itself() {
 #[tokio::test]
 async fn programs_find_shell_require_and_their_arguments() {
     let files = [
-        ("program.lua", "local a, b = ... print(a, b, shell.getRunningProgram(), require('m').x, require('m').x)"),
+        (
+            "program.lua",
+            "local a, b = ... print(a, b, shell.getRunningProgram(), require('m').x, require('m').x)",
+        ),
         ("m.lua", "local name, path = ... print(name, path) return { x = 5 }"),
     ];
     let computer = Computer::start(Options::beside(nowhere()), &files, "program one two");
@@ -209,7 +213,11 @@ async fn rednet_hears_itself_and_needs_a_modem_for_others() {
 #[tokio::test]
 async fn a_frame_of_131072_bytes_arrives_and_one_more_byte_ends_the_connection() {
     let (listener, address) = bare_server().await;
-    let computer = Computer::start(Options::beside(address), &[("program.lua", &event_printer(address))], "program");
+    let computer = Computer::start(
+        Options::beside(address),
+        &[("program.lua", &event_printer(address))],
+        "program",
+    );
     let mut stream = accept(&listener).await;
     let whole = raw::frame(FIN | raw::TEXT, &[b'x'; 131_072], None);
     let larger = raw::frame(FIN | raw::TEXT, &[b'x'; 131_073], None);
@@ -223,13 +231,20 @@ async fn a_frame_of_131072_bytes_arrives_and_one_more_byte_ends_the_connection()
 #[tokio::test]
 async fn of_fragments_the_first_arrives_and_the_rest_vanishes() {
     let (listener, address) = bare_server().await;
-    let computer = Computer::start(Options::beside(address), &[("program.lua", &event_printer(address))], "program");
+    let computer = Computer::start(
+        Options::beside(address),
+        &[("program.lua", &event_printer(address))],
+        "program",
+    );
     let mut stream = accept(&listener).await;
     for (first, text) in [(raw::TEXT, "one"), (FIN, "two"), (FIN | raw::TEXT, "three")] {
         stream.write_all(&raw::frame(first, text.as_bytes(), None)).await.unwrap();
     }
     computer.prints("websocket_message||three|false").await;
-    assert_eq!(computer.printed(), "open\nwebsocket_message||one|false\nwebsocket_message||three|false\n");
+    assert_eq!(
+        computer.printed(),
+        "open\nwebsocket_message||one|false\nwebsocket_message||three|false\n"
+    );
 }
 
 #[tokio::test]
@@ -257,7 +272,8 @@ async fn the_code_and_reason_of_a_close_reach_the_program_and_sending_fails_afte
         "local ws = assert(http.websocket('ws://{address}/'))
         print(select(3, os.pullEvent('websocket_closed'))) print(pcall(ws.send, 'x'))"
     );
-    let computer = Computer::start(Options::beside(address), &[("program.lua", &program)], "program");
+    let computer =
+        Computer::start(Options::beside(address), &[("program.lua", &program)], "program");
     let mut stream = accept(&listener).await;
     let payload = [&4501u16.to_be_bytes()[..], b"banned"].concat();
     stream.write_all(&raw::frame(FIN | raw::CLOSE, &payload, None)).await.unwrap();
@@ -269,7 +285,8 @@ async fn the_code_and_reason_of_a_close_reach_the_program_and_sending_fails_afte
 async fn closing_is_dropping_the_connection() {
     let (listener, address) = bare_server().await;
     let program = format!("local ws = assert(http.websocket('ws://{address}/')) ws.close()");
-    let _computer = Computer::start(Options::beside(address), &[("program.lua", &program)], "program");
+    let _computer =
+        Computer::start(Options::beside(address), &[("program.lua", &program)], "program");
     let mut stream = accept(&listener).await;
     assert_eq!(stream.read(&mut [0; 16]).await.expect("the end"), 0, "no close frame");
 }
@@ -279,7 +296,8 @@ async fn a_private_address_needs_a_rule_with_its_port() {
     let (listener, address) = bare_server().await;
     let mut options = Options::beside(address);
     options.allowed.clear();
-    let program = format!("print(http.websocket('ws://{address}/')) print(http.get('http://{address}/'))");
+    let program =
+        format!("print(http.websocket('ws://{address}/')) print(http.get('http://{address}/'))");
     let computer = Computer::start(options, &[("program.lua", &program)], "program");
     let refused = "false\tDomain not permitted\nnil\tDomain not permitted\tnil\n";
     assert_eq!(computer.succeeds().await, refused);
@@ -299,9 +317,13 @@ async fn a_computer_has_four_websockets_and_those_with_one_address_hear_each_oth
             second.close() print(type(http.websocket(url)))",
             app.hub()
         );
-        let computer = Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
+        let computer =
+            Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
         let printed = computer.succeeds().await;
-        assert!(printed.starts_with("{\"type\":\"result\",\"for\":\"open\",\"channels\":[5]}\tfalse\n"), "{printed}");
+        assert!(
+            printed.starts_with("{\"type\":\"result\",\"for\":\"open\",\"channels\":[5]}\tfalse\n"),
+            "{printed}"
+        );
         assert!(printed.ends_with("Too many websockets already open\ntable\n"), "{printed}");
     })
     .await;
@@ -341,7 +363,8 @@ async fn a_program_may_not_send_more_than_131072_bytes_at_once() {
             print(pcall(ws.send, ('x'):rep(131073))) ws.close()",
             app.hub()
         );
-        let computer = Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
+        let computer =
+            Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
         assert!(computer.succeeds().await.contains("Message is too large"));
     })
     .await;
@@ -351,7 +374,8 @@ async fn a_program_may_not_send_more_than_131072_bytes_at_once() {
 async fn a_refused_handshake_tells_its_status_alone() {
     with_app(config(), async |app| {
         let program = format!("print(http.websocket('ws://{}/elsewhere'))", app.hub());
-        let computer = Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
+        let computer =
+            Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
         let expected = "false\tInvalid handshake response getStatus: 404 Not Found\n";
         assert_eq!(computer.succeeds().await, expected);
     })
@@ -374,7 +398,8 @@ async fn a_program_without_a_hub_gets_could_not_connect() {
     let (listener, address) = bare_server().await;
     drop(listener);
     let program = format!("print(http.websocket('ws://{address}/'))");
-    let computer = Computer::start(Options::beside(address), &[("program.lua", &program)], "program");
+    let computer =
+        Computer::start(Options::beside(address), &[("program.lua", &program)], "program");
     assert_eq!(computer.succeeds().await, "false\tCould not connect\n");
 }
 
@@ -391,8 +416,10 @@ async fn a_player_types_and_a_program_reads() {
 #[tokio::test]
 async fn the_websocket_of_a_computer_is_gone_when_it_is_switched_off() {
     with_app(config(), async |app| {
-        let program = format!("ws = assert(http.websocket('ws://{}/connect')) print('open')", app.hub());
-        let computer = Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
+        let program =
+            format!("ws = assert(http.websocket('ws://{}/connect')) print('open')", app.hub());
+        let computer =
+            Computer::start(Options::beside(app.hub()), &[("program.lua", &program)], "program");
         computer.succeeds().await;
         app.metric_is("skynet_clients", &[], 1.0).await;
         drop(computer);

@@ -81,7 +81,8 @@ fn boot(shared: &Arc<Shared>, command: &str) -> Result<Option<bool>> {
             let since = *resumed.lock().expect("no panic under the lock");
             shared.events.busy_until(since + slot);
         }
-        let filter = wanted.as_ref().and_then(LuaValue::as_string).map(|name| name.as_bytes().to_vec());
+        let filter =
+            wanted.as_ref().and_then(LuaValue::as_string).map(|name| name.as_bytes().to_vec());
         event = loop {
             let Some(next) = shared.events.next() else { return Ok(None) };
             let is = |name: &[u8]| matches!(next.first(), Some(Value::Text(is)) if is == name);
@@ -157,7 +158,8 @@ fn natives(lua: &Lua, shared: &Arc<Shared>) -> Result<Table> {
     native.set(
         "ended",
         lua.create_function(move |_, problem: Option<mlua::LuaString>| {
-            let problem = problem.map(|text| String::from_utf8_lossy(&text.as_bytes()).into_owned());
+            let problem =
+                problem.map(|text| String::from_utf8_lossy(&text.as_bytes()).into_owned());
             lent.endings.lock().expect("no panic under the lock").push(problem);
             Ok(())
         })?,
@@ -234,32 +236,30 @@ fn screen(lua: &Lua, shared: &Arc<Shared>, native: &Table) -> Result<()> {
     let lent = shared.clone();
     native.set(
         "screen",
-        lua.create_function(
-            move |_, (what, first, second): (String, LuaValue, Option<i64>)| {
-                let mut screen = lent.screen.lock().expect("no panic under the lock");
-                let number = match first {
-                    LuaValue::Integer(number) => number as i64,
-                    LuaValue::Number(number) => number as i64,
-                    _ => 0,
-                };
-                match what.as_str() {
-                    "write" => {
-                        if let Some(text) = first.as_string() {
-                            screen.write(&text.as_bytes());
-                        }
+        lua.create_function(move |_, (what, first, second): (String, LuaValue, Option<i64>)| {
+            let mut screen = lent.screen.lock().expect("no panic under the lock");
+            let number = match first {
+                LuaValue::Integer(number) => number as i64,
+                LuaValue::Number(number) => number as i64,
+                _ => 0,
+            };
+            match what.as_str() {
+                "write" => {
+                    if let Some(text) = first.as_string() {
+                        screen.write(&text.as_bytes());
                     }
-                    "line" => screen.end_line(),
-                    "move" => screen.set_cursor(number, second.unwrap_or_default()),
-                    "scroll" => screen.scroll(number),
-                    "clear" => screen.clear(),
-                    "clear_line" => screen.clear_line(),
-                    "cursor" => return Ok(screen.cursor()),
-                    "size" => return Ok((super::screen::SIZE.0 as i64, super::screen::SIZE.1 as i64)),
-                    other => return Err(mlua::Error::runtime(format!("no screen.{other}"))),
                 }
-                Ok((0, 0))
-            },
-        )?,
+                "line" => screen.end_line(),
+                "move" => screen.set_cursor(number, second.unwrap_or_default()),
+                "scroll" => screen.scroll(number),
+                "clear" => screen.clear(),
+                "clear_line" => screen.clear_line(),
+                "cursor" => return Ok(screen.cursor()),
+                "size" => return Ok((super::screen::SIZE.0 as i64, super::screen::SIZE.1 as i64)),
+                other => return Err(mlua::Error::runtime(format!("no screen.{other}"))),
+            }
+            Ok((0, 0))
+        })?,
     )
 }
 
@@ -277,7 +277,8 @@ fn network(lua: &Lua, shared: &Arc<Shared>, native: &Table) -> Result<()> {
                 return Ok((None, Some("Too many websockets already open".to_owned())));
             }
             last += 1;
-            let headers = pairs.into_iter().map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+            let headers =
+                pairs.into_iter().map(|pair| (pair[0].clone(), pair[1].clone())).collect();
             let (sender, outgoing) = unbounded_channel();
             sockets.insert(last, sender);
             lent.runtime.spawn(net::websocket(lent.clone(), last, url, headers, outgoing));

@@ -183,7 +183,11 @@ impl Computer {
         while !condition() {
             let id = self.shared.options.id;
             let late = Instant::now() > deadline;
-            assert!(!late, "computer {id}: waited in vain until {what}; printed:\n{}", self.printed());
+            assert!(
+                !late,
+                "computer {id}: waited in vain until {what}; printed:\n{}",
+                self.printed()
+            );
             again.tick().await;
         }
     }

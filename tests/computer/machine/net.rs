@@ -52,7 +52,10 @@ impl Address {
     /// Whether the owner's rules let computers go there: private addresses need one that allows it.
     fn is_permitted(&self, allowed: &[(String, u16)]) -> bool {
         let private = self.host == "localhost"
-            || self.host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback() || ip.is_private());
+            || self
+                .host
+                .parse::<std::net::Ipv4Addr>()
+                .is_ok_and(|ip| ip.is_loopback() || ip.is_private());
         !private || allowed.contains(&(self.host.clone(), self.port))
     }
 }
@@ -106,14 +109,23 @@ pub async fn websocket(
             shared.events.push(event);
         }
         Ok((stream, unread)) => {
-            let event = vec!["websocket_success".into(), url.as_str().into(), Value::Socket(id, url.clone())];
+            let event = vec![
+                "websocket_success".into(),
+                url.as_str().into(),
+                Value::Socket(id, url.clone()),
+            ];
             shared.events.push(event);
             let ending = serve(&shared, &url, stream, unread, &mut outgoing).await;
             shared.forget_socket(id);
             if let Some(Ending { reason, code }) = ending {
                 let reason = reason.filter(|text| !text.is_empty()).map_or(Value::Nil, Value::Text);
                 let code = code.map_or(Value::Nil, |code| Value::Number(code.into()));
-                shared.events.push(vec!["websocket_closed".into(), url.as_str().into(), reason, code]);
+                shared.events.push(vec![
+                    "websocket_closed".into(),
+                    url.as_str().into(),
+                    reason,
+                    code,
+                ]);
             }
         }
     }
@@ -149,7 +161,8 @@ async fn connect(
         }
     };
     let status = String::from_utf8_lossy(&bytes[..head]).lines().next().map(str::to_owned);
-    let status = status.as_deref().and_then(|line| line.split_once(' ')).map_or("", |(_, rest)| rest);
+    let status =
+        status.as_deref().and_then(|line| line.split_once(' ')).map_or("", |(_, rest)| rest);
     if !status.starts_with("101") {
         return Err(format!("Invalid handshake response getStatus: {status}"));
     }
