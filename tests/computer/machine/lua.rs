@@ -239,7 +239,7 @@ fn screen(lua: &Lua, shared: &Arc<Shared>, native: &Table) -> Result<()> {
         lua.create_function(move |_, (what, first, second): (String, LuaValue, Option<i64>)| {
             let mut screen = lent.screen.lock().expect("no panic under the lock");
             let number = match first {
-                LuaValue::Integer(number) => number as i64,
+                LuaValue::Integer(number) => number,
                 LuaValue::Number(number) => number as i64,
                 _ => 0,
             };

@@ -197,10 +197,8 @@ async fn serve(
                     ];
                     shared.events.push(event);
                 }
-                PING => {
-                    if stream.write_all(&raw::masked(PONG, &payload)).await.is_err() {
-                        return Some(Ending::because("Websocket is inactive"));
-                    }
+                PING if stream.write_all(&raw::masked(PONG, &payload)).await.is_err() => {
+                    return Some(Ending::because("Websocket is inactive"));
                 }
                 CLOSE => {
                     let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
