@@ -307,6 +307,7 @@ local client = {
 }
 
 local deliver -- what to do with a message; defined with the inbox
+local feed, mark_feed -- messages as events; defined with listen()
 local faces = { skynet } -- with os.loadAPI the program holds a copy of this table
 
 local function show(key, value)
@@ -348,7 +349,7 @@ end
 -- Every program, and every attempt, has an address of its own: the game mixes up sockets that share one.
 -- The number and a table's address tell computers apart that start in the same instant.
 local program_mark = format("%x%x", os.getComputerID(), floor((os.epoch and os.epoch("utc") or clock() * 1000) % 4294967296))
-  .. gsub(tostring({}), "^table: ?0?x?", "") .. token()
+  .. gsub(tostring({}), "%X", "") .. token()
 
 local function header(text)
   if text == nil then return nil end
@@ -568,6 +569,7 @@ end
 local function on_event(event)
   local kind = event.type
   if kind == "message" then
+    if event.channel == nil then error("a message without a channel", 0) end
     client.received = client.received + 1
     if event.replay then
       local channel = client.replaying
@@ -603,11 +605,14 @@ local function on_frame(text)
   if type(event) ~= "table" then
     complain("the hub sent what is no JSON: " .. tostring(problem))
   else
-    on_event(event)
+    client.in_frame = true
+    local ok, fault = pcall(on_event, event)
+    client.in_frame = false
+    if not ok then complain("the hub sent what makes no sense: " .. tostring(fault)) end
+    feed() -- what the frame brought, together
   end
 end
 
-local feed, mark_feed -- defined with listen()
 
 -- Acts on an event of the game. True when it was ours and nobody else's.
 local function handle(name, first, second, third)
@@ -1048,7 +1053,6 @@ local function feed_more()
   for index, event in ipairs(waiting) do
     if index <= FEED_AT_ONCE then
       sent[index] = event
-      if event[1] == "skynet_message" then handed_over(event[4]) end
       queue(unpack(event, 1, event.n))
     else
       rest[#rest + 1] = event
@@ -1059,6 +1063,7 @@ local function feed_more()
 end
 
 function feed(name, first, second, third)
+  if name == nil then return feed_more() end
   if name == "skynet_fed" then
     if client.markers and client.markers[first] then
       -- What was queued and not seen to come out was dropped by the game: once more.
@@ -1079,7 +1084,10 @@ function feed(name, first, second, third)
     else
       same = first == expected[2] and second == expected[3] and third == expected[4]
     end
-    if same then client.seen = client.seen + 1 end
+    if same then
+      client.seen = client.seen + 1
+      if name == "skynet_message" then handed_over(expected[4]) end
+    end
   end
   return false
 end
@@ -1091,7 +1099,7 @@ local function offer(...)
     table.remove(waiting, 1)
     client.dropped = client.dropped + 1
   end
-  feed_more()
+  if not client.in_frame then feed_more() end
 end
 
 local hooks = {} -- channel -> function(message): true when it has taken it
@@ -1283,7 +1291,7 @@ function skynet.logs(start, end_, channel, timeout)
     local reply, problem = ask(json.encode({ type = "log", start = from, ["end"] = end_, channel = channel, nonce = nonce }),
       "log", nonce, timeout)
     if not reply then error(problem, 0) end
-    for _, entry in ipairs(reply.log) do entries[#entries + 1] = entry end
+    for _, entry in ipairs(reply.log or {}) do entries[#entries + 1] = entry end
     if not reply.truncated or not reply.next then return entries end
     from = reply.next
   end
@@ -1875,7 +1883,8 @@ end
 local required = type(arguments[1]) == "string" and arguments.n == 2 and environment.package ~= nil
   and type(environment.package.loaded) == "table" and environment.package.loaded[arguments[1]] ~= nil
 local running = environment.shell and environment.shell.getRunningProgram and environment.shell.getRunningProgram()
-if not required and running and match(running, "skynet[^/]*$") then
+local called = running and match(running, "[^/]*$")
+if not required and (called == "skynet" or called == "skynet.lua") then
   run_program()
 elseif environment ~= _G and not environment.shell and not required then
   -- os.loadAPI: what is in the environment becomes the API.

@@ -251,3 +251,38 @@ async fn an_answer_that_the_game_lost_is_told_and_later_answers_find_their_way()
     assert!(printed.contains("nil\tits answer was lost"), "{printed}");
     assert!(printed.contains("1\n"), "{printed}");
 }
+
+#[tokio::test]
+async fn nonsense_from_a_hub_is_told_and_does_no_harm() {
+    let program = "
+        skynet.open('a')
+        parallel.waitForAny(skynet.listen, function()
+          print('ready')
+          for i = 1, 5 do print(select(2, os.pullEvent('skynet_error'))) end
+          print(select(3, os.pullEvent('skynet_message')))
+        end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    computer.prints("ready").await;
+    for nonsense in [
+        "",
+        "{\"type\":",
+        r#"{"type":"message","message":"no channel"}"#,
+        r#"{"type":"batch","events":[5]}"#,
+        r#"{"type":"error","error":"of nobody's","for":"dance"}"#,
+        r#"{"type":"unheard of"}"#,
+        "[1,2]",
+    ] {
+        socket.send(nonsense).await;
+    }
+    socket.send(&batch(7..8)).await;
+    let printed = computer.succeeds().await;
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines[1].contains("no JSON: a value expected at byte 1"), "{printed}");
+    assert!(lines[2].contains("no JSON"), "{printed}");
+    assert!(lines[3].contains("makes no sense: a message without a channel"), "{printed}");
+    assert!(lines[4].contains("makes no sense"), "{printed}");
+    assert!(lines[5].starts_with("of nobody's\tdance"), "{printed}");
+    assert!(lines[6].starts_with("7\ttable: "), "{printed}");
+}

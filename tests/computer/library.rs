@@ -408,21 +408,24 @@ async fn other_failures_to_connect_are_explained() {
 
 #[tokio::test]
 async fn a_computer_says_who_it_is() {
-    with_app(config(), async |app| {
+    let token = "the-owner-of-this-test-0123456789";
+    let mut config = config();
+    config.admin.token = Some(skynet::config::Secret::new(token));
+    with_app(config, async |app| {
         let mut options = Options::beside(app.hub()).with_id(17);
         options.label = Some("gäte".to_owned());
-        let program =
-            "settings.set('skynet.name', 'gate') require('skynet').connect() print('in') sleep(60)";
+        let program = "settings.set('skynet.name', 'gate') require('skynet').connect()
+            print('in') os.pullEvent('never')";
         let computer = Computer::running(options, program);
         computer.prints("in").await;
-        let token = "Authorization: Bearer nobody";
-        let answer = crate::support::http::send(
-            app.hub(),
-            &format!("GET /connect HTTP/1.0\r\nHost: x\r\n{token}\r\n\r\n"),
-        )
-        .await;
-        assert_eq!(answer.status, 426, "the hub still answers");
-        assert!(app.metric("skynet_clients", &[]).await >= 1.0);
+        let admin = app.admin();
+        let request = format!(
+            "GET /api/v1/clients HTTP/1.0\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        let clients = crate::support::http::send(admin, &request).await.body;
+        for part in ["\"gate\"", "\"17\"", "\"g??te\"", "computercraft/"] {
+            assert!(clients.contains(part), "{part} in {clients}");
+        }
         drop(computer);
     })
     .await;
