@@ -25,7 +25,7 @@ local skynet = { VERSION = VERSION, open_channels = {} }
 local FRAME_BYTES = 131072 -- what the game sends or takes in one piece
 local EVENT_BYTES = 130048 -- what the hub takes for one message: JSON, with its ID and time
 local FRAMES_PER_SECOND = 20 -- of events, as many as the game has ticks; the rest comes together in one
-local STAMP_BYTES = 65 -- ,"ID":"…","time":… as the hub adds them
+local STAMP_BYTES = 65 -- ,"ID":"...","time":... as the hub adds them
 local MAX_DEPTH = 120 -- levels of tables in tables; the hub reads 128
 local KEPT_EVENTS = 256 -- events of others kept for a program, as many as the game's own queue
 local INPUT_SECONDS = 10 -- a key press older than this is not given back
@@ -596,7 +596,7 @@ local function on_frame(text)
   client.last_frame = text
   client.heard, client.asked = clock(), nil
   if client.probing then
-    -- The answer to the first ping: its é came as two bytes, or as one. A hub that does not know ping
+    -- The answer to the first ping: its character came as two bytes, or as one. A hub that does not know ping
     -- sends none back; then it is as in the game of today.
     client.probing = false
     is_utf8 = find(text, "\195\169", 1, true) ~= nil or not find(text, "\233", 1, true)
@@ -1457,7 +1457,7 @@ end
 ----------------------------------------------------------------------------------------------------
 
 -- JSON has no lists with holes, no mixed keys and no NaN; modems carry them. What JSON cannot hold
--- becomes {"$pairs": [[key, value], …]} or {"$number": "nan"}; a key that begins with $ gets another.
+-- becomes {"$pairs": [[key, value], ...]} or {"$number": "nan"}; a key that begins with $ gets another.
 local function portable(value, depth)
   local kind = type(value)
   if kind == "number" then
