@@ -70,7 +70,7 @@ end
 escapes["\n"], escapes["\r"], escapes["\t"] = "\\n", "\\r", "\\t"
 
 local function quoted(text)
-  return '"' .. gsub(text, '[%z\1-\31"\\\127-\255]', escapes) .. '"'
+  return '"' .. gsub(text, '[%c"\\\127-\255]', escapes) .. '"'
 end
 
 local function number_text(number)
