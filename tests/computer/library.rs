@@ -499,3 +499,19 @@ async fn a_program_with_its_own_event_loop_hands_events_over() {
     })
     .await;
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_lua() {
+    let pages = [
+        include_str!("../../docs/computercraft.md"),
+        include_str!("../../docs/protocol.md"),
+        include_str!("../../README.md"),
+    ];
+    let blocks = pages.iter().flat_map(|page| page.split("```lua\n").skip(1));
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 7, "the examples are found");
+    for block in blocks {
+        let loaded = mlua::Lua::new().load(block).into_function();
+        assert!(loaded.is_ok(), "{}\n{block}", loaded.unwrap_err());
+    }
+}
