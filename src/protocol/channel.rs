@@ -35,10 +35,8 @@ impl ChannelName {
                 Ok(Self(spelled.into()))
             }
             Some(b'-' | b'0'..=b'9') => match value.parse::<f64>() {
-                Ok(number) if number.is_finite() => {
-                    Ok(Self(ryu_js::Buffer::new().format_finite(number).into()))
-                }
-                _ => Err(RefusalReason::ChannelNotFinite),
+                Ok(number) => Self::from_number(number),
+                Err(_) => Err(RefusalReason::ChannelNotFinite),
             },
             first => Err(RefusalReason::ChannelType { found: kind_of(first.copied()) }),
         }
@@ -49,6 +47,17 @@ impl ChannelName {
         let mut spelled = Vec::with_capacity(name.len() + 2);
         json::write_text(name, &mut spelled);
         Self(String::from_utf8_lossy(&spelled).into())
+    }
+
+    /// The channel whose name is the number `number`.
+    ///
+    /// # Errors
+    /// The number is not finite.
+    pub fn from_number(number: f64) -> Result<Self, RefusalReason> {
+        if !number.is_finite() {
+            return Err(RefusalReason::ChannelNotFinite);
+        }
+        Ok(Self(ryu_js::Buffer::new().format_finite(number).into()))
     }
 
     /// The JSON text of the name: `"chat"` with its quotes, `5`.

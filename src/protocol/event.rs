@@ -4,6 +4,7 @@
 //! log keeps; a log reply splices the stored bytes. Everything but ID and time is written before
 //! the hub is asked, so that the hub's lock covers only the copying of a short tail.
 
+use super::cbor::Source;
 use super::channel::ChannelName;
 use super::json;
 use super::kind::CommandKind;
@@ -36,6 +37,8 @@ pub struct Draft {
     bytes: Vec<u8>,
     /// The sender's `for`, which is in the event but not in the result: its place in `bytes`.
     sender_for: Option<Vec<u8>>,
+    /// What a CBOR sender wrote, until it is taken.
+    cbor: Option<Source>,
 }
 
 /// A message with its ID and time: what listeners get and the log keeps.
@@ -55,7 +58,7 @@ impl Draft {
         bytes.extend_from_slice(EVENT_HEAD);
         bytes.extend_from_slice(br#","channel":"#);
         bytes.extend_from_slice(channel.as_json().as_bytes());
-        Self { channel, bytes, sender_for: None }
+        Self { channel, bytes, sender_for: None, cbor: None }
     }
 
     /// Adds a key (a canonical literal, with its quotes) and its value.
@@ -68,6 +71,27 @@ impl Draft {
         let mut field = Vec::with_capacity(value.len() + 8);
         push_field(r#""for""#, value, &mut field);
         self.sender_for = Some(field);
+    }
+
+    /// Adds fields that stand written already: each a comma, a key and a value in canonical form.
+    pub(super) fn push_written(&mut self, fields: &[u8]) {
+        self.bytes.extend_from_slice(fields);
+    }
+
+    /// Sets the sender's own `for`, written already: a comma, the key and the value.
+    pub(super) fn set_written_for(&mut self, field: Vec<u8>) {
+        self.sender_for = Some(field);
+    }
+
+    /// Keeps what the sender wrote in CBOR, for listeners who read that.
+    pub(super) fn set_cbor(&mut self, source: Source) {
+        self.cbor = Some(source);
+    }
+
+    /// Takes what the sender wrote in CBOR, if it did. The event and the log are made without it:
+    /// it is to live only while the message is delivered.
+    pub fn take_cbor(&mut self) -> Option<Source> {
+        self.cbor.take()
     }
 
     /// The channel the message goes to.

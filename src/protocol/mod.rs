@@ -4,6 +4,7 @@
 //! time or on the hub's state is handed in. The rules are written for authors of clients in
 //! `docs/protocol.md`.
 //!
+//! - [`cbor`]: the same commands and events in CBOR.
 //! - [`channel`]: names of channels, in one canonical spelling.
 //! - [`command`]: a client's text read into a [`Command`].
 //! - [`event`]: messages and replies written as frames, each once.
@@ -14,6 +15,7 @@
 //! - [`json`]: JSON values rewritten in compact form with their numbers as spelled.
 //! - [`websocket`]: frames of RFC 6455, both directions.
 
+pub mod cbor;
 pub mod channel;
 pub mod closing;
 pub mod command;

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// Most bytes of a reason in a close frame (RFC 6455, 5.5: 125, less two for the code).
 pub const MAX_CLOSE_REASON_BYTES: usize = 123;
 
-/// Bytes to leave free before a payload for [`Frame::text`] to write the header into: the longest
+/// Bytes to leave free before a payload for [`Frame::text`] and [`Frame::binary`] to write the header into: the longest
 /// header of a server's frame, which carries no mask.
 pub const HEADROOM: usize = 10;
 
@@ -42,11 +42,23 @@ impl Frame {
     ///
     /// # Panics
     /// If `buffer` is shorter than [`HEADROOM`].
-    pub fn text(mut buffer: Vec<u8>) -> Self {
+    pub fn text(buffer: Vec<u8>) -> Self {
+        Self::data(TEXT, buffer)
+    }
+
+    /// A binary frame of what follows the first [`HEADROOM`] bytes of `buffer`.
+    ///
+    /// # Panics
+    /// If `buffer` is shorter than [`HEADROOM`].
+    pub fn binary(buffer: Vec<u8>) -> Self {
+        Self::data(BINARY, buffer)
+    }
+
+    fn data(opcode: u8, mut buffer: Vec<u8>) -> Self {
         let length = buffer.len() - HEADROOM;
         let header = header_bytes(length);
         let start = HEADROOM - header;
-        write_header(&mut buffer[start..HEADROOM], TEXT, length);
+        write_header(&mut buffer[start..HEADROOM], opcode, length);
         Self { wire: Bytes::from(buffer).slice(start..), header: header as u8 }
     }
 
@@ -423,6 +435,9 @@ mod tests {
             let frame = Frame::text(vec![b' '; HEADROOM + length]);
             assert_eq!(frame.payload().len(), length);
             assert_eq!(server_frame_bytes(frame.wire()), Some(frame.wire().len()));
+            let binary = Frame::binary(vec![b' '; HEADROOM + length]);
+            assert_eq!((frame.wire()[0], binary.wire()[0]), (0x81, 0x82));
+            assert_eq!(frame.wire()[1..], binary.wire()[1..]);
         }
     }
 
