@@ -6,7 +6,7 @@ use crate::{LIMITS, MAX_FRAME, Sent, bytes, message_of, stamp, value::Cbor};
 use serde_json::Value;
 use skynet::protocol::{
     ChannelName, Command, CommandKind, RefusalReason,
-    cbor::{self, TooLarge},
+    cbor::{self, Source, TooLarge},
 };
 
 const CASES: &str = include_str!("../reference/cbor-cases.jsonl");
@@ -234,6 +234,41 @@ fn an_event_that_is_too_large_in_cbor_only_is_an_error_with_its_id() {
     assert!(cbor::event_frame(&sent.event, None, exact).is_ok());
     let short = cbor::event_frame(&sent.event, None, exact - 1).err();
     assert_eq!(short, Some(TooLarge { bytes: exact, limit: exact - 1 }));
+}
+
+#[test]
+fn what_a_sender_wrote_takes_no_more_than_its_message_does() {
+    let long = |begin: &str, unit: &[u8], end: &str| {
+        [bytes(begin), unit.repeat(300_000 / unit.len()), bytes(end)].concat()
+    };
+    for (name, command) in [
+        ("tags", long("82 02 a2 676368616e6e656c 41e9 676d657373616765", b"\xc1", "42e901")),
+        (
+            "an ID",
+            long(
+                "82 02 bf 676368616e6e656c 41e9 624944 9f",
+                b"\x00",
+                "ff 676d657373616765 42e901 ff",
+            ),
+        ),
+        (
+            "one key",
+            long("82 02 bf 676368616e6e656c 41e9 676d657373616765 42e901", b"\x62ID\x00", "ff"),
+        ),
+        (
+            "chunks",
+            long("82 02 a2 676368616e6e656c 41e9 676d657373616765 5f", b"\x40", "42e901 ff"),
+        ),
+    ] {
+        let sent = Sent::cbor(&command).unwrap_or_else(|refusal| panic!("{}", refusal.reason));
+        let kept = sent.source.as_ref().map(Source::kept_bytes).expect("it was sent in CBOR");
+        assert!(kept < 100, "{name}: {kept} bytes");
+        let due = Cbor::Map(vec![
+            (Cbor::text("channel"), Cbor::Bytes(vec![0xe9])),
+            (Cbor::text("message"), Cbor::Bytes(vec![0xe9, 1])),
+        ]);
+        assert_eq!(sent.to_cbor(), due, "{name}");
+    }
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn message(reader: &mut Reader, limits: CommandLimits) -> Result<Draft, RefusalR
     if bytes > limits.max_event_bytes {
         return Err(RefusalReason::MessageSize { bytes, limit: limits.max_event_bytes });
     }
-    draft.set_cbor(Source::new(&source[..source.len() - reader.rest().len()]));
+    draft.set_cbor(Source::new(&source[..source.len() - reader.rest().len()], bytes)?);
     Ok(draft)
 }
 

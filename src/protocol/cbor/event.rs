@@ -23,19 +23,34 @@ const TOO_LARGE: &str = "too_large";
 /// The last millisecond of the year 9999, the last that RFC 3339 can write.
 const LAST_TIME_MS: u64 = 253_402_300_799_999;
 
-/// The map of a message as its sender wrote it in CBOR, found to be a message.
+/// The map of a message as its sender wrote it in CBOR, found to be a message. One that takes more
+/// than the message's event in JSON is tidied, so that what is kept, and what is left to do while
+/// the message is delivered, is in proportion to the message.
 #[derive(PartialEq)]
 pub struct Source(Box<[u8]>);
 
 impl Source {
-    pub(super) fn new(map: &[u8]) -> Self {
-        Self(map.into())
+    /// Keeps the map of a message whose event in JSON has `event_bytes`.
+    pub(super) fn new(map: &[u8], event_bytes: usize) -> Result<Self, RefusalReason> {
+        if map.len() <= event_bytes {
+            return Ok(Self(map.into()));
+        }
+        let mut out = Builder::new(event_bytes);
+        let fields = out.map();
+        fields_of_cbor(map, &mut out)?;
+        out.end_map(fields);
+        Ok(Self(out.finish()[HEADROOM..].into()))
+    }
+
+    /// Bytes that it keeps.
+    pub fn kept_bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({} bytes)", self.0.len())
+        write!(f, "Source({} bytes)", self.kept_bytes())
     }
 }
 
