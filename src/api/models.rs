@@ -8,9 +8,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The version of the protocol that clients speak.
-pub(super) const PROTOCOL: u32 = 1;
-
 /// A channel: somebody listens to it, or the log holds messages of it.
 #[derive(Debug, Object, Serialize)]
 pub struct Channel {
@@ -149,7 +146,7 @@ impl Client {
             computer_id: info.identity.computer_id.map(Into::into),
             computer_label: info.identity.label.map(Into::into),
             user_agent: info.user_agent.map(Into::into),
-            protocol: PROTOCOL,
+            protocol: client.version.number(),
             connected_at: Time(client.connected_at_ms),
             last_activity: Time(client.last_activity_ms),
             channels: client.channels as u64,
@@ -347,7 +344,8 @@ pub struct Totals {
     pub commands: BTreeMap<String, u64>,
     /// Commands refused, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Frames queued for clients and dropped, by the reason of the connection's end.
+    /// Frames queued for clients and dropped, by the reason of the connection's end; `paced` are
+    /// events left out for clients that want so many frames a second.
     pub dropped: BTreeMap<String, u64>,
     /// Connections that ended, by reason.
     pub disconnects: BTreeMap<String, u64>,
@@ -356,6 +354,7 @@ pub struct Totals {
 impl From<hub::Stats> for Stats {
     fn from(stats: hub::Stats) -> Self {
         let totals = stats.totals;
+        let messages = totals.all_messages();
         let by_reason = |figures: [u64; CloseReason::ALL.len()]| {
             labelled(CloseReason::ALL.map(CloseReason::label), figures)
         };
@@ -369,14 +368,17 @@ impl From<hub::Stats> for Stats {
             queued_bytes: stats.queued_bytes as u64,
             longest_queue_bytes: stats.longest_queue_bytes as u64,
             totals: Totals {
-                messages: totals.messages,
+                messages,
                 delivered: totals.delivered,
                 evicted: totals.evicted,
                 bytes_in: totals.bytes_in,
                 bytes_out: totals.bytes_out,
                 commands: labelled(CommandKind::ALL.map(CommandKind::label), totals.commands),
                 refused: labelled(RefusalReason::LABELS, totals.refused),
-                dropped: by_reason(totals.dropped),
+                dropped: totals
+                    .dropped_frames()
+                    .map(|(reason, frames)| (reason.to_owned(), frames))
+                    .collect(),
                 disconnects: by_reason(totals.disconnects),
             },
         }

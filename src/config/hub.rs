@@ -4,9 +4,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AdminConfig, Secret, error::Problem, token, units};
+use super::{AdminConfig, PublicUrl, Secret, error::Problem, networks, token, units};
 
 /// The setting that holds the tokens.
 const TOKENS: &str = "hub.tokens";
@@ -21,6 +22,13 @@ pub struct HubConfig {
     /// The address and port that computers connect to. Port 0 lets the system choose one.
     #[serde(deserialize_with = "units::address")]
     pub listen: SocketAddr,
+    /// Where players reach the hub, when that is not what they ask for: `http` or `https`, a host
+    /// and perhaps a port.
+    #[serde(default)]
+    pub public_url: Option<PublicUrl>,
+    /// Networks of proxies in front of the hub, whose `X-Forwarded-Proto` is believed.
+    #[serde(default, deserialize_with = "networks::deserialize")]
+    pub trusted_proxies: Vec<IpNet>,
     /// The names that a token proves, in the order of the file; names and tokens are unique.
     #[serde(default)]
     pub tokens: Vec<HubToken>,

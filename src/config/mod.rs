@@ -8,11 +8,13 @@
 //! This module decides what a setting means. It builds nothing and binds nothing, and no other one
 //! looks at the environment. One file per section holds type and validation side by side:
 //!
-//! - [`HubConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`], [`TelemetryConfig`]
+//! - [`HubConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`],
+//!   [`MetricsConfig`], [`TelemetryConfig`]
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
-//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and durations as people write them, [`Secret`]
+//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and durations as people write them and
+//! `networks` networks, [`PublicUrl`] and [`Authority`] say where a hub is, [`Secret`]
 //! keeps tokens out of every output, [`ConfigError`] speaks to the owner, and [`Effective`] shows
 //! what applies and why.
 //!
@@ -21,12 +23,15 @@
 
 mod admin;
 mod error;
-mod file;
+pub(crate) mod file;
 mod given;
 mod hub;
 mod limits;
 mod load;
 mod message_log;
+mod metrics;
+mod networks;
+mod public_url;
 mod report;
 mod secret;
 mod settings;
@@ -44,6 +49,8 @@ pub use hub::{HubConfig, HubToken, is_client_name};
 pub use limits::LimitsConfig;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
+pub use metrics::{ListedChannel, MetricsConfig};
+pub use public_url::{Authority, Host, NoAuthority, PublicUrl};
 pub use report::{Effective, Setting};
 pub use secret::Secret;
 pub use telemetry::{LogFormat, TelemetryConfig};
@@ -66,6 +73,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How much the message log keeps.
     pub message_log: MessageLogConfig,
+    /// Who may see the metrics, and what they name.
+    pub metrics: MetricsConfig,
     /// What the program says about itself, and how.
     pub telemetry: TelemetryConfig,
 }
@@ -92,6 +101,7 @@ impl Config {
         self.admin.validate(&self.hub, &mut problems);
         self.limits.validate(&mut problems);
         self.message_log.validate(&self.limits, &mut problems);
+        self.metrics.validate(&self.hub, &self.admin, &self.limits, &mut problems);
         self.telemetry.validate(&mut problems);
         ConfigError::unless_empty(problems)
     }
@@ -171,6 +181,7 @@ mod tests {
         assert_eq!(limits.ping_interval, Duration::from_secs(25));
         assert_eq!(config.message_log.max_messages, 10_000);
         assert_eq!(config.message_log.max_bytes, 64 << 20);
+        assert!(!config.metrics.require_token && config.metrics.channels.is_empty());
         assert_eq!(config.telemetry.log, "info");
         assert_eq!(config.telemetry.format, LogFormat::Auto);
     }

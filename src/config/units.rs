@@ -279,7 +279,7 @@ pub(super) fn host_names<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
     let names = match Names::deserialize(deserializer)? {
-        Names::List(names) => names,
+        Names::List(names) => names.into_iter().map(|name| name.text).collect(),
         Names::One(text) if text.trim().is_empty() => Vec::new(),
         Names::One(text) => text.split(',').map(str::to_owned).collect(),
     };
@@ -302,9 +302,18 @@ fn host_name(text: &str) -> Result<String, String> {
     ))
 }
 
-enum Names {
+/// Reads `true` or `false`.
+pub(super) fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = Spelled::deserialize(deserializer)?.text;
+    text.trim()
+        .parse()
+        .map_err(|_| de::Error::custom(format_args!("{} is neither true nor false", quoted(&text))))
+}
+
+/// Texts as they were written, in a list or as a single one.
+pub(super) enum Names {
     One(String),
-    List(Vec<String>),
+    List(Vec<Spelled>),
 }
 
 impl<'de> Deserialize<'de> for Names {
@@ -319,7 +328,7 @@ impl<'de> de::Visitor<'de> for NamesVisitor {
     type Value = Names;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of names, such as [\"skynet.example.org\"]")
+        f.write_str("a list of names, such as [\"one\", \"two\"]")
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Names, E> {
@@ -329,7 +338,7 @@ impl<'de> de::Visitor<'de> for NamesVisitor {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
         let mut names = Vec::new();
         while let Some(name) = list.next_element::<Spelled>()? {
-            names.push(name.text);
+            names.push(name);
         }
         Ok(Names::List(names))
     }

@@ -109,7 +109,10 @@ impl Endpoint for Connect {
 /// The answer to a request for anything but `/connect`.
 pub(super) fn no_such_page(metrics: &Metrics) -> Response {
     metrics.reject(Rejection::NotFound);
-    let words = format!("Nothing is here; the hub is at /connect.\n{WHAT_THIS_IS}");
+    let words = format!(
+        "Nothing is here; the hub is at /connect, a page about it at /, its programs for computers at \
+         /install.lua and /skynet.lua.\n{WHAT_THIS_IS}"
+    );
     with(answer(StatusCode::NOT_FOUND, words), header::CONNECTION, "close")
 }
 

@@ -34,10 +34,10 @@ impl ChannelName {
                 }
                 Ok(Self(spelled.into()))
             }
-            Some(b'-' | b'0'..=b'9') => match value.parse::<f64>() {
-                Ok(number) => Self::from_number(number),
-                Err(_) => Err(RefusalReason::ChannelNotFinite),
-            },
+            Some(b'-' | b'0'..=b'9') => {
+                let number = value.parse().ok().and_then(Self::from_number);
+                number.ok_or(RefusalReason::ChannelNotFinite)
+            }
             first => Err(RefusalReason::ChannelType { found: kind_of(first.copied()) }),
         }
     }
@@ -49,15 +49,9 @@ impl ChannelName {
         Self(String::from_utf8_lossy(&spelled).into())
     }
 
-    /// The channel whose name is the number `number`.
-    ///
-    /// # Errors
-    /// The number is not finite.
-    pub fn from_number(number: f64) -> Result<Self, RefusalReason> {
-        if !number.is_finite() {
-            return Err(RefusalReason::ChannelNotFinite);
-        }
-        Ok(Self(ryu_js::Buffer::new().format_finite(number).into()))
+    /// The channel whose name is a number; none if it is not finite.
+    pub fn from_number(number: f64) -> Option<Self> {
+        number.is_finite().then(|| Self(ryu_js::Buffer::new().format_finite(number).into()))
     }
 
     /// The JSON text of the name: `"chat"` with its quotes, `5`.

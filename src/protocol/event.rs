@@ -8,13 +8,14 @@ use super::cbor::Source;
 use super::channel::ChannelName;
 use super::json;
 use super::kind::CommandKind;
+use super::nonce::Nonce;
 use super::refusal::Refusal;
 use super::stamp::{ID_LENGTH, Stamp};
 use super::websocket::{Frame, HEADROOM};
 use std::io::Write;
-use std::ops::Range;
 
 const EVENT_HEAD: &[u8] = br#"{"type":"message""#;
+const NONCE_HEAD: &[u8] = br#","nonce":"#;
 const RESULT_HEAD: &[u8] = br#"{"type":"result","for":"message""#;
 
 /// Bytes of `,"ID":"…","time":…}`, the time having 13 digits (until the year 2286).
@@ -104,16 +105,21 @@ impl Draft {
         self.bytes.len() - HEADROOM + self.sender_for.as_ref().map_or(0, Vec::len) + TAIL_BYTES
     }
 
-    /// Finishes the message: its event, and the result that its sender gets.
-    pub fn stamp(self, stamp: Stamp) -> (Event, Frame) {
-        let Self { mut bytes, sender_for, .. } = self;
-        let common: Range<usize> = HEADROOM + EVENT_HEAD.len()..bytes.len();
+    /// The result that the sender of the message gets.
+    pub fn result(&self, stamp: Stamp) -> Frame {
+        let common = &self.bytes[HEADROOM + EVENT_HEAD.len()..];
         let mut result =
             Vec::with_capacity(HEADROOM + RESULT_HEAD.len() + common.len() + TAIL_BYTES);
         result.resize(HEADROOM, 0);
         result.extend_from_slice(RESULT_HEAD);
-        result.extend_from_slice(&bytes[common]);
+        result.extend_from_slice(common);
         push_tail(stamp, &mut result);
+        Frame::text(result)
+    }
+
+    /// Finishes the message: its event.
+    pub fn stamp(self, stamp: Stamp) -> Event {
+        let Self { mut bytes, sender_for, .. } = self;
         bytes.extend_from_slice(sender_for.as_deref().unwrap_or_default());
         push_tail(stamp, &mut bytes);
         // The log keeps this buffer: what the sender's spelling took beyond the event must not
@@ -121,7 +127,7 @@ impl Draft {
         if bytes.capacity() > bytes.len() + bytes.len() / 8 + 64 {
             bytes.shrink_to_fit();
         }
-        (Event { stamp, frame: Frame::text(bytes) }, Frame::text(result))
+        Event { stamp, frame: Frame::text(bytes) }
     }
 }
 
@@ -147,13 +153,16 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
 }
 
 /// The result of `open` or `close`: the channels now open, in the order of opening. Where they do
-/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`.
+/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`. `gap` says
+/// that the log no longer reaches back to where the client wants to catch up from.
 pub fn channels_result<'a>(
     command: CommandKind,
+    nonce: Option<&Nonce>,
     channels: impl DoubleEndedIterator<Item = &'a ChannelName> + Clone,
+    gap: bool,
     max_bytes: usize,
 ) -> Frame {
-    let mut out = result_head(command, LOG_WRAPPER_BYTES);
+    let mut out = result_head(command, nonce, LOG_WRAPPER_BYTES);
     let room = max_bytes.saturating_sub(out.len() - HEADROOM + LOG_WRAPPER_BYTES);
     let (mut used, mut count) = (0, 0);
     for name in channels.clone().rev() {
@@ -175,6 +184,9 @@ pub fn channels_result<'a>(
     if hidden > 0 {
         out.extend_from_slice(br#","truncated":true"#);
     }
+    if gap {
+        out.extend_from_slice(br#","gap":true"#);
+    }
     out.push(b'}');
     Frame::text(out)
 }
@@ -183,11 +195,13 @@ pub fn channels_result<'a>(
 /// do not all fit, it says `truncated: true` and, as `next`, the `start` to ask for next, which is
 /// `start` plus the number of entries listed.
 pub fn log_result<'a>(
+    nonce: Option<&Nonce>,
     newest_first: impl Iterator<Item = &'a Frame> + Clone,
     start: usize,
     max_bytes: usize,
 ) -> Frame {
-    let room = max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
+    let wrapper = LOG_WRAPPER_BYTES + nonce.map_or(0, nonce_bytes);
+    let room = max_bytes.saturating_sub(wrapper);
     let (mut count, mut bytes, mut truncated) = (0, 0, false);
     for frame in newest_first.clone() {
         let with_this = bytes + frame.payload().len() + 1;
@@ -198,7 +212,7 @@ pub fn log_result<'a>(
         }
         (count, bytes) = (count + 1, with_this);
     }
-    let mut out = result_head(CommandKind::Log, bytes + LOG_WRAPPER_BYTES);
+    let mut out = result_head(CommandKind::Log, nonce, bytes + wrapper);
     out.extend_from_slice(br#","log":["#);
     for (index, frame) in newest_first.take(count).enumerate() {
         if index > 0 {
@@ -211,6 +225,15 @@ pub fn log_result<'a>(
         out.extend_from_slice(br#","truncated":true,"next":"#);
         push_number((start + count) as u64, &mut out);
     }
+    out.push(b'}');
+    Frame::text(out)
+}
+
+/// The result of `ping`: the hub's time, in milliseconds since 1970 UTC.
+pub fn ping_result(nonce: Option<&Nonce>, time_ms: u64) -> Frame {
+    let mut out = result_head(CommandKind::Ping, nonce, LOG_WRAPPER_BYTES);
+    out.extend_from_slice(br#","time":"#);
+    push_number(time_ms, &mut out);
     out.push(b'}');
     Frame::text(out)
 }
@@ -236,6 +259,7 @@ pub fn error(refusal: &Refusal) -> Frame {
         out.extend_from_slice(br#","for":"#);
         json::write_text(command.label(), &mut out);
     }
+    push_nonce(refusal.nonce.as_ref(), &mut out);
     out.extend_from_slice(br#","error":"#);
     json::write_text(&refusal.reason.to_string(), &mut out);
     out.push(b'}');
@@ -243,12 +267,25 @@ pub fn error(refusal: &Refusal) -> Frame {
 }
 
 /// The beginning of a result, with room for `length` bytes of JSON.
-fn result_head(command: CommandKind, length: usize) -> Vec<u8> {
+fn result_head(command: CommandKind, nonce: Option<&Nonce>, length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADROOM + length);
     out.resize(HEADROOM, 0);
     out.extend_from_slice(br#"{"type":"result","for":"#);
     json::write_text(command.label(), &mut out);
+    push_nonce(nonce, &mut out);
     out
+}
+
+fn push_nonce(nonce: Option<&Nonce>, out: &mut Vec<u8>) {
+    if let Some(nonce) = nonce {
+        out.extend_from_slice(NONCE_HEAD);
+        out.extend_from_slice(nonce.as_json().as_bytes());
+    }
+}
+
+/// Bytes that a nonce takes in a reply.
+fn nonce_bytes(nonce: &Nonce) -> usize {
+    NONCE_HEAD.len() + nonce.as_json().len()
 }
 
 #[cfg(test)]
@@ -266,12 +303,12 @@ pub(crate) mod tests {
 
     /// The JSON of the event that `draft` becomes.
     pub(crate) fn event_of(draft: Draft) -> String {
-        text(&draft.stamp(stamp()).0.frame)
+        text(&draft.stamp(stamp()).frame)
     }
 
     /// Bytes of the event that `draft` becomes, and bytes that its buffer takes.
     pub(crate) fn buffer_of(draft: Draft) -> (usize, usize) {
-        let (event, _) = draft.stamp(stamp());
+        let event = draft.stamp(stamp());
         let wire = event.frame.wire().clone();
         drop(event);
         let buffer = wire.try_into_mut().expect("nobody else shares it");
@@ -289,7 +326,8 @@ pub(crate) mod tests {
         draft.set_for(r#""mine""#);
         let bytes = draft.event_bytes();
         let stamp = stamp();
-        let (event, result) = draft.stamp(stamp);
+        let result = draft.result(stamp);
+        let event = draft.stamp(stamp);
         let (event, result) = (text(&event.frame), text(&result));
         let tail = format!(r#","ID":"{}","time":1700000000123}}"#, stamp.id);
         assert_eq!(
@@ -309,26 +347,26 @@ pub(crate) mod tests {
             .map(|n| {
                 let mut draft = Draft::new(channel("x"), 0);
                 draft.push(r#""message""#, &n.to_string());
-                draft.stamp(stamp()).0.frame
+                draft.stamp(stamp()).frame
             })
             .collect();
-        let whole = text(&log_result(frames.iter(), 0, 10_000));
+        let whole = text(&log_result(None, frames.iter(), 0, 10_000));
         assert!(!whole.contains("truncated"));
         let entry = frames[0].payload().len();
-        let part = log_result(frames.iter(), 2, LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
+        let part = log_result(None, frames.iter(), 2, LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
         assert!(text(&part).ends_with(r#"],"truncated":true,"next":5}"#), "{}", text(&part));
-        let tiny = text(&log_result(frames.iter(), 0, 1));
+        let tiny = text(&log_result(None, frames.iter(), 0, 1));
         assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#));
     }
 
     #[test]
     fn channels_that_do_not_fit_leave_the_ones_opened_last() {
         let names: Vec<ChannelName> = (0..100).map(|n| channel(&format!("{n:0>100}"))).collect();
-        let reply = channels_result(CommandKind::Open, names.iter(), 1_000);
+        let reply = channels_result(CommandKind::Open, None, names.iter(), false, 1_000);
         assert!(reply.payload().len() <= 1_000);
         let reply = text(&reply);
         assert!(reply.ends_with(&format!(r#"{}],"truncated":true}}"#, names[99].as_json())));
-        let short = channels_result(CommandKind::Close, names[..2].iter(), 1_000);
+        let short = channels_result(CommandKind::Close, None, names[..2].iter(), false, 1_000);
         assert_eq!(
             text(&short),
             format!(

@@ -5,6 +5,7 @@
 //! allowed.
 
 use super::kind::CommandKind;
+use super::nonce::Nonce;
 use std::fmt;
 
 /// A refused command: its kind, where it was a known one, and the reason.
@@ -12,8 +13,17 @@ use std::fmt;
 pub struct Refusal {
     /// The command, if `type` named one.
     pub command: Option<CommandKind>,
+    /// What the client wants to know the error by.
+    pub nonce: Option<Nonce>,
     /// What was wrong.
     pub reason: RefusalReason,
+}
+
+impl From<RefusalReason> for Refusal {
+    /// The refusal of what names no command.
+    fn from(reason: RefusalReason) -> Self {
+        Self { command: None, nonce: None, reason }
+    }
 }
 
 /// What was wrong with a command.
@@ -79,6 +89,32 @@ pub enum RefusalReason {
         /// What its value was.
         found: &'static str,
     },
+    /// `last` and `since` are both given.
+    CatchUpTwice,
+    /// `last` is no number from 0 on.
+    CatchUpLast {
+        /// What it was.
+        found: &'static str,
+    },
+    /// A client wants to catch up on a channel, as an error names it, that it receives already.
+    AlreadyReceived(String),
+    /// `batch` is not a boolean.
+    Batch {
+        /// What it was.
+        found: &'static str,
+    },
+    /// `pace` is no number from 1 to [`super::options::MAX_PACE`].
+    Pace {
+        /// What it was.
+        found: &'static str,
+    },
+    /// `nonce` is longer than [`super::nonce::MAX_NONCE_BYTES`].
+    NonceSize {
+        /// Its length in bytes of compact JSON.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Over the rate of commands.
     RateLimit {
         /// `limits.messages_per_second`.
@@ -90,7 +126,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every label, in the order of the metrics.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 14] = [
         "syntax",
         "not_an_object",
         "depth",
@@ -102,6 +138,9 @@ impl RefusalReason {
         "message_size",
         "log_slice",
         "rate_limit",
+        "nonce",
+        "catch_up",
+        "pace",
     ];
 
     /// The place of this reason's label in [`Self::LABELS`].
@@ -116,8 +155,14 @@ impl RefusalReason {
             Self::TooManyChannels { .. } => 6,
             Self::NotOpen(_) => 7,
             Self::MessageSize { .. } => 8,
+            Self::MessageId { key: "\"since\"", .. }
+            | Self::CatchUpTwice
+            | Self::CatchUpLast { .. }
+            | Self::AlreadyReceived(_) => 12,
             Self::LogSlice { .. } | Self::MessageId { .. } => 9,
             Self::RateLimit { .. } => 10,
+            Self::NonceSize { .. } => 11,
+            Self::Batch { .. } | Self::Pace { .. } => 13,
         }
     }
 }
@@ -176,6 +221,27 @@ impl fmt::Display for RefusalReason {
                 f,
                 "Error: {key} must be the ID of a message, such as the log's entries have, not {found}"
             ),
+            Self::CatchUpTwice => {
+                f.write_str("Error: \"last\" and \"since\" exclude each other; give one of them")
+            }
+            Self::CatchUpLast { found } => {
+                write!(f, "Error: \"last\" must be a whole number from 0 on; it is {found}")
+            }
+            Self::AlreadyReceived(channel) => write!(
+                f,
+                "Error: Channel {channel} is received already, by itself or by \"*\"; close that before you catch up"
+            ),
+            Self::Batch { found } => {
+                write!(f, "Error: \"batch\" must be true or false; it is {found}")
+            }
+            Self::Pace { found } => write!(
+                f,
+                "Error: \"pace\" must be a number of frames a second from 1 to {}, or null for no limit; it is {found}",
+                super::options::MAX_PACE
+            ),
+            Self::NonceSize { bytes, limit } => {
+                write!(f, "Error: The nonce has {bytes} bytes as JSON; at most {limit} are allowed")
+            }
             Self::RateLimit { per_second, burst } => write!(
                 f,
                 "Error: Rate limit exceeded: at most {per_second} commands a second, {burst} at once"

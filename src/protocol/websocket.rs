@@ -137,8 +137,13 @@ pub fn server_frame_bytes(wire: &[u8]) -> Option<usize> {
 /// Something whole that a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// A text or binary message, unmasked and joined; the hub treats both alike.
-    Message(Cow<'a, [u8]>),
+    /// A text or binary message, unmasked and joined.
+    Message {
+        /// What it holds.
+        bytes: Cow<'a, [u8]>,
+        /// Whether it is a binary one.
+        binary: bool,
+    },
     /// A ping with its payload.
     Ping(&'a [u8]),
     /// A pong with its payload.
@@ -188,6 +193,8 @@ pub struct Decoder {
     max_bytes: usize,
     /// The fragments so far, while a fragmented message is under way.
     fragments: Option<Vec<u8>>,
+    /// Whether they are those of a binary message.
+    binary: bool,
 }
 
 struct Header {
@@ -202,7 +209,7 @@ struct Header {
 impl Decoder {
     /// A decoder that takes frames and joined messages of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, fragments: None }
+        Self { max_bytes, fragments: None, binary: false }
     }
 
     /// Bytes kept of a fragmented message that is not whole.
@@ -243,15 +250,22 @@ impl Decoder {
                 (PING, _) => return Ok(Some(Incoming::Ping(&buffer[range]))),
                 (PONG, _) => return Ok(Some(Incoming::Pong(&buffer[range]))),
                 (TEXT | BINARY, true) => {
-                    return Ok(Some(Incoming::Message(Cow::Borrowed(&buffer[range]))));
+                    let bytes = Cow::Borrowed(&buffer[range]);
+                    return Ok(Some(Incoming::Message { bytes, binary: header.opcode == BINARY }));
                 }
-                (_, false) => {
+                (opcode, false) => {
+                    if opcode != CONTINUATION {
+                        self.binary = opcode == BINARY;
+                    }
                     self.fragments.get_or_insert_default().extend_from_slice(&buffer[range]);
                 }
                 (_, true) => {
                     let mut whole = self.fragments.take().unwrap_or_default();
                     whole.extend_from_slice(&buffer[range]);
-                    return Ok(Some(Incoming::Message(whole.into())));
+                    return Ok(Some(Incoming::Message {
+                        bytes: whole.into(),
+                        binary: self.binary,
+                    }));
                 }
             }
         }
@@ -374,7 +388,7 @@ mod tests {
         let (mut decoder, mut at, mut seen) = (Decoder::new(max_bytes), 0, vec![]);
         while let Some(incoming) = decoder.next(&mut bytes, &mut at)? {
             seen.push(match incoming {
-                Incoming::Message(m) => String::from_utf8_lossy(&m).into_owned(),
+                Incoming::Message { bytes, .. } => String::from_utf8_lossy(&bytes).into_owned(),
                 Incoming::Ping(p) => format!("ping {}", String::from_utf8_lossy(p)),
                 Incoming::Pong(p) => format!("pong {}", String::from_utf8_lossy(p)),
                 Incoming::Close(code) => format!("close {code:?}"),
@@ -468,7 +482,7 @@ mod tests {
             part.extend_from_slice(&bytes[split..]);
             prop_assert_eq!(
                 decoder.next(&mut part, &mut at),
-                Ok(Some(Incoming::Message(payload.into())))
+                Ok(Some(Incoming::Message { bytes: payload.into(), binary: true }))
             );
             prop_assert_eq!(at, bytes.len());
         }

@@ -26,6 +26,11 @@ fn stamp() -> Stamp {
     Stamper::new(1).next(1_700_000_000_123)
 }
 
+/// A command in CBOR.
+fn read(bytes: &[u8]) -> Result<Command, Refusal> {
+    cbor::parse(bytes, LIMITS).map(|request| request.command)
+}
+
 /// A message as it is delivered: its event, and what its sender wrote in CBOR.
 struct Sent {
     event: Event,
@@ -36,14 +41,14 @@ impl Sent {
     fn new(mut draft: Draft) -> Sent {
         let bytes = draft.event_bytes();
         let source = draft.take_cbor();
-        let event = draft.stamp(stamp()).0;
+        let event = draft.stamp(stamp());
         assert_eq!(event.frame.payload().len(), bytes, "the size it is judged by");
         Sent { event, source }
     }
 
     /// A message that was sent in CBOR.
     fn cbor(bytes: &[u8]) -> Result<Sent, Refusal> {
-        match cbor::parse(bytes, LIMITS)? {
+        match read(bytes)? {
             Command::Message(draft) => Ok(Sent::new(draft)),
             other => panic!("a message, not {other:?}"),
         }
@@ -51,7 +56,7 @@ impl Sent {
 
     /// A message that was sent in JSON.
     fn json(text: &str) -> Sent {
-        match command::parse(text, LIMITS) {
+        match command::parse(text, LIMITS).map(|request| request.command) {
             Ok(Command::Message(draft)) => Sent::new(draft),
             other => panic!("a message, not {other:?}"),
         }

@@ -118,7 +118,7 @@ proptest! {
             prop_assert!(cbor::parse(&bytes, LIMITS).is_err());
         } else {
             bytes[place] = byte;
-            if let Ok(Command::Message(draft)) = cbor::parse(&bytes, LIMITS) {
+            if let Ok(Command::Message(draft)) = crate::read(&bytes) {
                 let sent = Sent::new(draft);
                 sent.to_json();
                 sent.to_cbor();

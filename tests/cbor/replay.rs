@@ -38,7 +38,7 @@ fn commands_are_refused_and_messages_arrive_as_the_original_had_it() {
                 Some(text) => text.as_bytes().to_vec(),
                 None => bytes(frame),
             };
-            match (cbor::parse(&sent, crate::LIMITS), error) {
+            match (crate::read(&sent), error) {
                 (Err(refusal), Some((to, _))) if to == connection => {
                     assert_eq!(cbor::error_code(&refusal.reason), "deserialization_failure");
                     refused += 1;

@@ -9,6 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 mod access;
+mod cc_config;
 
 /// Exit code for a command line or configuration that cannot be used.
 const UNUSABLE: i32 = 64;

@@ -8,7 +8,7 @@ use super::maps::Entry;
 use super::reader::{Head, Length, Reader};
 use super::to_json::{ToJson, latin_1};
 use crate::protocol::channel::ChannelName;
-use crate::protocol::command::{Command, CommandLimits, MAX_QUOTED};
+use crate::protocol::command::{Command, CommandLimits, MAX_QUOTED, Request};
 use crate::protocol::event::Draft;
 use crate::protocol::kind::CommandKind;
 use crate::protocol::refusal::{Refusal, RefusalReason};
@@ -20,17 +20,17 @@ const VARIANTS: [CommandKind; 3] = [CommandKind::Open, CommandKind::Close, Comma
 ///
 /// # Errors
 /// The bytes are no command; the refusal says why, and names the command where there was one.
-pub fn parse(bytes: &[u8], limits: CommandLimits) -> Result<Command, Refusal> {
+pub fn parse(bytes: &[u8], limits: CommandLimits) -> Result<Request, Refusal> {
     let mut reader = Reader::new(bytes);
-    let (kind, left) = begin(&mut reader).map_err(|reason| Refusal { command: None, reason })?;
+    let (kind, left) = begin(&mut reader).map_err(Refusal::from)?;
     let command = match kind {
-        CommandKind::Open => channel(&mut reader, limits).map(Command::Open),
+        CommandKind::Open => channel(&mut reader, limits).map(|name| Command::Open(name, None)),
         CommandKind::Close => channel(&mut reader, limits).map(Command::Close),
         _ => message(&mut reader, limits).map(Command::Message),
     };
     command
-        .and_then(|command| end(&mut reader, left).map(|()| command))
-        .map_err(|reason| Refusal { command: Some(kind), reason })
+        .and_then(|command| end(&mut reader, left).map(|()| command.into()))
+        .map_err(|reason| Refusal { command: Some(kind), nonce: None, reason })
 }
 
 /// Reads the array's head and what the command is; returns how many items are left.
@@ -107,7 +107,7 @@ fn channel(reader: &mut Reader, limits: CommandLimits) -> Result<ChannelName, Re
         Head::Text(length) => named(&reader.text(length)?),
         Head::Bytes(length) => named(&latin_1(&reader.byte_string(length)?)),
         _ => match head.number() {
-            Some(number) => ChannelName::from_number(number),
+            Some(number) => ChannelName::from_number(number).ok_or(RefusalReason::ChannelNotFinite),
             None => Err(RefusalReason::ChannelType { found: head.kind() }),
         },
     }

@@ -124,7 +124,14 @@ pub fn error_code(reason: &RefusalReason) -> &'static str {
         | RefusalReason::ChannelType { .. }
         | RefusalReason::ChannelNotFinite
         | RefusalReason::LogSlice { .. }
-        | RefusalReason::MessageId { .. } => "deserialization_failure",
+        | RefusalReason::MessageId { .. }
+        // Of commands and keys that only JSON has.
+        | RefusalReason::CatchUpTwice
+        | RefusalReason::CatchUpLast { .. }
+        | RefusalReason::AlreadyReceived(_)
+        | RefusalReason::Batch { .. }
+        | RefusalReason::Pace { .. }
+        | RefusalReason::NonceSize { .. } => "deserialization_failure",
         RefusalReason::ChannelName { .. } => "channel_name_too_long",
         RefusalReason::TooManyChannels { .. } => "too_many_channels",
         // To close what is not open is no error in this version.
@@ -238,7 +245,7 @@ fn channel(reader: &mut Reader, out: &mut Builder) -> Result<(), RefusalReason> 
         return from_cbor::value(reader, out, 2);
     };
     *reader = after;
-    let name = ChannelName::from_number(number)?;
+    let name = ChannelName::from_number(number).ok_or(RefusalReason::ChannelNotFinite)?;
     FromJson::new(name.as_json().as_bytes()).value(out);
     Ok(())
 }

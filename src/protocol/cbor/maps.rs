@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn ranges_within_ranges_are_left_out_once() {
         assert_eq!(kept(0..10, vec![3..4, 2..6, 8..9]), [0..2, 6..8, 9..10]);
-        assert_eq!(kept(5..10, vec![5..6]), vec![6..10]);
-        assert_eq!(kept(0..3, vec![]), vec![0..3]);
+        assert_eq!(kept(5..12, vec![5..6, 8..9]), [6..8, 9..12]);
+        assert_eq!(kept(0..3, vec![]).first(), Some(&(0..3)));
     }
 }
