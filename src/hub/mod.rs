@@ -7,6 +7,7 @@
 //! - `state`: the policy, without locks, clocks or IO.
 //! - `sending`: how what there is to send leaves it; `dealing`, `backlog`, `draw`: what cannot be
 //!   sent as it comes, because it is drawn from the log, batched or paced.
+//! - `forms`: what clients of each version are sent.
 //! - `owner`: what its owner can see and do.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
 //! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
@@ -19,6 +20,7 @@ mod clients;
 mod counting_tests;
 mod dealing;
 mod draw;
+mod forms;
 mod log;
 #[cfg(test)]
 mod model_tests;
@@ -153,6 +155,11 @@ impl Hub {
     /// Whether a command of the client may be read now; if not, the session is told when it may.
     pub fn may_read(&self, key: ClientKey) -> bool {
         self.state().may_read(key)
+    }
+
+    /// Speaks the second version of the protocol, CBOR, with a client from now on.
+    pub fn speak_cbor(&self, key: ClientKey) {
+        self.with_jobs(|state| state.speak_cbor(key));
     }
 
     /// Whether the client's commands wait although less than `bytes` bytes are queued for it.

@@ -54,7 +54,8 @@ impl Rejection {
 /// Why a connection ended before it had asked for anything whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionFailure {
-    /// The request's head took longer than `limits.handshake_timeout`.
+    /// The request's head, or the taking of a last answer, took longer than
+    /// `limits.handshake_timeout`.
     Timeout,
     /// What came was not HTTP, or its head was too large, or the connection broke.
     Broken,
@@ -170,7 +171,7 @@ impl Metrics {
             ),
             connection_failures: make.counters(
                 "skynet_connection_failures_total",
-                "Connections that ended before they had asked for anything whole.",
+                "Connections that ended before they had asked for anything whole, or were too slow with it.",
                 &["listener", "reason"],
             ),
             http_requests: make.counters(

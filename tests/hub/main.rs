@@ -26,5 +26,9 @@ mod pings;
 mod queues;
 mod rate;
 mod replay;
+mod replay_v2;
 mod shutdown;
 mod support;
+mod v2;
+#[path = "../cbor/value.rs"]
+mod value;
