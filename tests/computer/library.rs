@@ -2,7 +2,12 @@
 
 use crate::{
     machine::{Computer, Options, Text},
-    support::{TestApp, config, unhurried, with_app},
+    support::{
+        TestApp, config,
+        raw::{BINARY, masked},
+        unhurried, with_app,
+    },
+    value::Cbor,
 };
 
 /// A computer beside a hub that runs a program with the library.
@@ -72,6 +77,48 @@ async fn two_computers_and_another_client_talk() {
         other.publish("\"doors\"", "\"from outside\"").await;
         assert!(asker.succeeds().await.ends_with("from outside\n"));
         drop(echo);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_library_and_clients_of_both_versions_share_a_channel() {
+    let map = |entries: &[(&str, Cbor)]| {
+        Cbor::Map(entries.iter().map(|(key, value)| (Cbor::text(key), value.clone())).collect())
+    };
+    let command = |kind: &str, what: Cbor| {
+        masked(BINARY, &Cbor::Array(vec![Cbor::text(kind), what]).encode())
+    };
+    with_app(config(), async |app| {
+        let (mut v1, mut v2) = (app.listener("\"room\"").await, app.client().await);
+        v2.write(&command("open", Cbor::text("room"))).await;
+        // Refused, which tells that what came before is carried out.
+        v2.write(&command("mark", Cbor::Null)).await;
+        v2.frame().await;
+        let computer = computer(
+            app,
+            1,
+            "skynet.open('room') skynet.send('room', { n = 1, bytes = '\\200\\255' })
+            for i = 1, 2 do
+              local channel, message, full = skynet.receive('room')
+              print(type(full.ID), type(full.time), message.from, #message.bytes, message.bytes:byte(2))
+            end",
+        );
+        let heard = v1.event().await;
+        let bytes = heard.get("message").expect("a message").text_of("bytes");
+        assert_eq!(bytes, "\u{c8}\u{ff}");
+        let frame = v2.frame().await;
+        let Ok(Cbor::Array(parts)) = Cbor::parse(&frame.payload) else { panic!("{frame:?}") };
+        let message = parts[1].get("message").expect("a message");
+        assert_eq!(message.get("bytes"), Some(&Cbor::text("\u{c8}\u{ff}")));
+        v1.publish("\"room\"", r#"{"from":"v1","bytes":"\u00c8\u00ff"}"#).await;
+        v2.frame().await;
+        let bytes = map(&[("from", Cbor::text("v2")), ("bytes", Cbor::Bytes(vec![200, 255]))]);
+        let message = map(&[("channel", Cbor::text("room")), ("message", bytes)]);
+        v2.write(&command("message", message)).await;
+        let printed = computer.succeeds().await;
+        assert_eq!(printed, "string\tnumber\tv1\t2\t255\nstring\tnumber\tv2\t2\t255\n");
+        assert_eq!(v1.event().await.get("message").expect("a message").text_of("from"), "v2");
     })
     .await;
 }

@@ -14,3 +14,6 @@ mod stand_in;
 #[allow(dead_code, reason = "it is shared with tests/hub, which uses the rest")]
 #[path = "../hub/support/mod.rs"]
 mod support;
+#[allow(dead_code, reason = "it is shared with tests/cbor, which uses the rest")]
+#[path = "../cbor/value.rs"]
+mod value;
