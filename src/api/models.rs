@@ -8,9 +8,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The version of the protocol that clients speak.
-pub(super) const PROTOCOL: u32 = 1;
-
 /// A channel: somebody listens to it, or the log holds messages of it.
 #[derive(Debug, Object, Serialize)]
 pub struct Channel {
@@ -185,7 +182,7 @@ impl Client {
             computer_id: info.identity.computer_id.map(Into::into),
             computer_label: info.identity.label.map(Into::into),
             user_agent: info.user_agent.map(Into::into),
-            protocol: PROTOCOL,
+            protocol: client.version.number(),
             connected_at: Time(client.connected_at_ms),
             last_activity: Time(client.last_activity_ms),
             channels: client.channels as u64,
@@ -415,9 +412,9 @@ impl From<hub::Stats> for Stats {
                 bytes_out: totals.bytes_out,
                 commands: labelled(CommandKind::ALL.map(CommandKind::label), totals.commands),
                 refused: labelled(RefusalReason::LABELS, totals.refused),
-                dropped: by_reason(totals.dropped)
-                    .into_iter()
-                    .chain([("paced".to_owned(), totals.paced)])
+                dropped: totals
+                    .dropped_frames()
+                    .map(|(reason, frames)| (reason.to_owned(), frames))
                     .collect(),
                 disconnects: by_reason(totals.disconnects),
             },

@@ -13,9 +13,9 @@ use super::Shared;
 use super::link::Link;
 use super::rate::{Bucket, Verdict};
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
-use crate::protocol::command;
 use crate::protocol::websocket::{Decoder, Incoming, Violation};
 use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason, Request};
+use crate::protocol::{cbor, command};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -54,6 +54,8 @@ pub(super) struct Session {
     /// Whether the framing was broken, so that nothing more can be made of what comes.
     broken: bool,
     bucket: Bucket,
+    /// Whether it has sent CBOR, which is then all it is understood in.
+    speaks_cbor: bool,
     membership: Membership,
 }
 
@@ -110,6 +112,7 @@ impl Session {
             paused: !early.is_empty(),
             carry: early,
             broken: false,
+            speaks_cbor: false,
             bucket: Bucket::new(shared.limits.rate, Instant::now()),
             shared,
             link,
@@ -321,7 +324,7 @@ impl Session {
 
     fn take(&mut self, incoming: Incoming) -> Flow {
         match incoming {
-            Incoming::Message(bytes) => self.command(&bytes),
+            Incoming::Message { bytes, binary } => self.command(&bytes, binary),
             Incoming::Ping(payload) => self.ping(payload),
             Incoming::Pong(payload) => {
                 if let Some(round_trip) = self.hub().pong(self.key(), payload) {
@@ -333,13 +336,13 @@ impl Session {
         }
     }
 
-    fn command(&mut self, bytes: &[u8]) -> Flow {
+    fn command(&mut self, bytes: &[u8], binary: bool) -> Flow {
         let received = Instant::now();
-        let text = String::from_utf8_lossy(bytes);
-        if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.shared.metrics.invalid_utf8.inc();
+        if binary && !self.speaks_cbor && cbor::begins_array(bytes) {
+            self.speaks_cbor = true;
+            self.hub().speak_cbor(self.key());
         }
-        let mut request = command::parse(&text, self.shared.limits.command);
+        let mut request = self.parse(bytes);
         match self.bucket.take(received) {
             Verdict::Allowed => {}
             Verdict::Refused => request = Err(self.over_rate(request)),
@@ -350,6 +353,18 @@ impl Session {
             // The session is woken by whoever decided to close it.
             Taken::DonePause | Taken::Closing => Flow::Pause,
         }
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Request, Refusal> {
+        let limits = self.shared.limits.command;
+        if self.speaks_cbor {
+            return cbor::parse(bytes, limits);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        if matches!(text, std::borrow::Cow::Owned(_)) {
+            self.shared.metrics.invalid_utf8.inc();
+        }
+        command::parse(&text, limits)
     }
 
     fn over_rate(&self, request: Result<Request, Refusal>) -> Refusal {

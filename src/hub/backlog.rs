@@ -112,6 +112,15 @@ impl Backlog {
         }
     }
 
+    /// Neither batches nor a pace any more, and no event to come can be marked: what was left out is
+    /// told by one that waits already, or not at all.
+    pub fn end_flow(&mut self) {
+        self.set_flow(Flow::default());
+        if self.events == 0 {
+            self.dropped = 0;
+        }
+    }
+
     /// Whether no further commands are to be read for now.
     pub fn holds_reading(&self) -> bool {
         self.draws > 0 || self.replies >= MOST_REPLIES

@@ -3,7 +3,7 @@
 use super::channels::Channels;
 use super::outbox::Outbox;
 use super::rights::Rights;
-use crate::protocol::{ChannelName, CloseReason};
+use crate::protocol::{ChannelName, CloseReason, Version};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,6 +104,8 @@ pub struct ClientSummary {
     pub key: ClientKey,
     /// What was known when it joined.
     pub info: ClientInfo,
+    /// The version of the protocol that it speaks.
+    pub version: Version,
     /// When it joined, in milliseconds since 1970 UTC.
     pub connected_at_ms: u64,
     /// When it last sent a command, in milliseconds since 1970 UTC.
@@ -202,6 +204,8 @@ pub(super) struct Client {
     pub open: Vec<usize>,
     /// Whether `*` is among them.
     pub hears_all: bool,
+    /// The version of the protocol that it speaks: the first until it has sent CBOR.
+    pub version: Version,
     pub outbox: Outbox,
     /// Whether its commands wait until its queue is shorter.
     pub reading_paused: bool,
@@ -224,6 +228,7 @@ impl Client {
             last_activity_ms: now_ms,
             open: Vec::new(),
             hears_all: false,
+            version: Version::default(),
             outbox: Outbox::default(),
             reading_paused: false,
             closing: None,
@@ -238,6 +243,7 @@ impl Client {
         ClientSummary {
             key: ClientKey::new(slot, self.id),
             info: self.info.clone(),
+            version: self.version,
             connected_at_ms: self.connected_at_ms,
             last_activity_ms: self.last_activity_ms,
             channels: self.open.len(),

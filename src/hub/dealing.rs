@@ -171,6 +171,17 @@ impl State {
         self.list_waiting(slot);
     }
 
+    /// Sends a client its frames one by one and as they come from now on, those that wait first.
+    pub(super) fn end_flow(&mut self, slot: usize) {
+        let outbox = &mut self.clients[slot].outbox;
+        let Some(backlog) = &mut outbox.backlog else { return };
+        backlog.end_flow();
+        if backlog.is_idle() {
+            outbox.backlog = None;
+        }
+        self.list_waiting(slot);
+    }
+
     /// The logged messages that a client wants to catch up on, and whether the log no longer
     /// reaches back to where it left off.
     pub(super) fn stretch(&self, name: &ChannelName, catch_up: CatchUp) -> (Stretch, bool) {

@@ -244,7 +244,7 @@ mod tests {
         let mut evicted = vec![];
         for n in 0..count {
             let draft = Draft::new(ChannelName::from_text(&n.to_string()), 0);
-            log.push(draft.stamp(stamper.next(1_700_000_000_000)).0, n, |(channel, _)| {
+            log.push(draft.stamp(stamper.next(1_700_000_000_000)), n, |(channel, _)| {
                 evicted.push(channel)
             });
         }
@@ -297,7 +297,7 @@ mod tests {
         let mut ids = vec![];
         for n in 0..30 {
             let draft = Draft::new(names[n % 3].clone(), 0);
-            let event = draft.stamp(stamper.next(1)).0;
+            let event = draft.stamp(stamper.next(1));
             ids.push(event.stamp.id);
             let channel = channels.find_or_add(&names[n % 3], 0);
             channels.logged(channel, log.next_number(), 0);

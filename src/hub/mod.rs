@@ -7,6 +7,7 @@
 //! - `state`: the policy, without locks, clocks or IO.
 //! - `sending`: how what there is to send leaves it; `dealing`, `backlog`, `draw`: what cannot be
 //!   sent as it comes, because it is drawn from the log, batched or paced.
+//! - `forms`: what clients of each version are sent.
 //! - `owner`: what its owner can see and do.
 //! - `rights`: what a client may do, where that is not everything; `patterns`: which channels.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
@@ -20,6 +21,7 @@ mod clients;
 mod counting_tests;
 mod dealing;
 mod draw;
+mod forms;
 mod log;
 #[cfg(test)]
 mod model_tests;
@@ -160,6 +162,11 @@ impl Hub {
     /// Whether a command of the client may be read now; if not, the session is told when it may.
     pub fn may_read(&self, key: ClientKey) -> bool {
         self.state().may_read(key)
+    }
+
+    /// Speaks the second version of the protocol, CBOR, with a client from now on.
+    pub fn speak_cbor(&self, key: ClientKey) {
+        self.with_jobs(|state| state.speak_cbor(key));
     }
 
     /// Whether the client's commands wait although less than `bytes` bytes are queued for it.

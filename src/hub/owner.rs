@@ -12,7 +12,7 @@ use super::state::{Receipt, State};
 use super::taps::Tapped;
 use super::{Hub, unix_ms};
 use crate::protocol::event;
-use crate::protocol::{ChannelName, CloseReason, Draft, Event};
+use crate::protocol::{ChannelName, CloseReason, Draft, Event, Version};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -293,7 +293,10 @@ impl State {
         let was_open = self.leave_channel(key, name);
         if was_open {
             self.cancel_replay(key.slot, name);
-            self.push_notice(key.slot, &event::closed(name, reason));
+            // The second version has no word for it.
+            if self.clients[key.slot].version == Version::V1 {
+                self.push_notice(key.slot, &event::closed(name, reason));
+            }
             self.keep_total();
         }
         Some(was_open)

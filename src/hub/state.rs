@@ -11,17 +11,18 @@ use super::bans::Bans;
 use super::channels::Channels;
 use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Departed};
 use super::dealing::Due;
+use super::forms::Forms;
 use super::log::MessageLog;
 use super::outbox::Writer;
 use super::probe::Probe;
 use super::stats::{self, Source, Stats, Totals};
 use super::taps::Taps;
 use crate::protocol::closing::Farewell;
-use crate::protocol::event;
 use crate::protocol::{
     ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, Nonce, OpenOptions,
-    Refusal, RefusalReason, Request, Stamper,
+    Refusal, RefusalReason, Request, Stamper, Version,
 };
+use crate::protocol::{cbor, event};
 use slab::Slab;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
@@ -186,7 +187,11 @@ impl State {
                 self.totals.refused_commands[stats::place(refusal.command)] += 1;
                 self.totals.refused[refusal.reason.label_index()] += 1;
                 self.clients[key.slot].counters.refused += 1;
-                self.push_reply(key.slot, &event::error(&refusal));
+                let error = match self.clients[key.slot].version {
+                    Version::V1 => event::error(&refusal),
+                    Version::V2 => cbor::error(&refusal),
+                };
+                self.push_reply(key.slot, &error);
             }
         }
         self.keep_total();
@@ -251,7 +256,9 @@ impl State {
         name: &ChannelName,
         nonce: Option<&Nonce>,
     ) -> Result<(), RefusalReason> {
-        if !self.leave_channel(key, name) {
+        let was_open = self.leave_channel(key, name);
+        // In the second version that is no error.
+        if !was_open && self.clients[key.slot].version == Version::V1 {
             return Err(RefusalReason::NotOpen(name.to_string()));
         }
         self.reply_channels(key, CommandKind::Close, nonce, false);
@@ -276,30 +283,39 @@ impl State {
         nonce: Option<&Nonce>,
         gap: bool,
     ) {
-        let open = self.clients[key.slot].open.iter();
+        let client = &self.clients[key.slot];
+        if client.version == Version::V2 {
+            return;
+        }
+        let open = client.open.iter();
         let names = open.map(|&channel| &self.channels.get(channel).name);
         let max_bytes = self.limits.max_message_bytes;
         let reply = event::channels_result(command, nonce, names, gap, max_bytes);
         self.push_reply(key.slot, &reply);
     }
 
-    /// Sends a message: to its sender the result, to all others who listen the event, once each,
-    /// and into the log. Returns how many were to receive it.
+    /// Sends a message: to its sender the result, if its version has one, to all others who listen
+    /// the event, once each, and into the log. Returns how many were to receive it.
     pub fn publish(
         &mut self,
         sender: Option<ClientKey>,
-        draft: Draft,
+        mut draft: Draft,
         received: Receipt,
     ) -> (Event, usize) {
         let stamp = self.stamper.next(received.unix_ms);
         let channel = self.channels.find_or_add(draft.channel(), stamp.time_ms);
-        let (event, result) = draft.stamp(stamp);
         if let Some(sender) = sender {
-            self.clients[sender.slot].counters.messages_in += 1;
-            self.push_reply(sender.slot, &result);
+            let client = &mut self.clients[sender.slot];
+            client.counters.messages_in += 1;
+            if client.version == Version::V1 {
+                self.push_reply(sender.slot, &draft.result(stamp));
+            }
         }
+        let written = draft.take_cbor();
+        let event = draft.stamp(stamp);
+        let forms = Forms::new(&event, written, self.limits.max_message_bytes);
         let measured = self.probe.begin(received.instant);
-        let reached = self.deliver(sender, channel, &event, measured);
+        let reached = self.deliver(sender, channel, forms, measured);
         let source = if sender.is_some() { Source::Client } else { Source::Api };
         self.totals.count_message(source, event.frame.payload().len(), reached);
         self.channels.count_message(channel, reached);
@@ -318,7 +334,7 @@ impl State {
         &mut self,
         sender: Option<ClientKey>,
         channel: usize,
-        event: &Event,
+        mut forms: Forms,
         measured: bool,
     ) -> usize {
         let sender = sender.map(|key| key.slot);
@@ -334,13 +350,17 @@ impl State {
                 if Some(slot) == sender || other_way {
                     continue;
                 }
-                if self.push_event(slot, &event.frame) {
+                let form = forms.of(self.clients[slot].version);
+                if !self.push_event(slot, form.frame) {
+                    too_slow.push(slot);
+                } else if !form.is_event {
+                    self.clients[slot].counters.dropped += 1;
+                    self.totals.too_large += 1;
+                } else {
                     reached += 1;
                     if measured {
                         self.mark(slot);
                     }
-                } else {
-                    too_slow.push(slot);
                 }
             }
             self.channels.put_listeners(source, listeners);
@@ -450,9 +470,14 @@ impl State {
 
     /// Figures, by the time of day.
     pub fn stats(&self, now_ms: u64) -> Stats {
-        let queues = self.clients.iter().map(|(_, client)| client.outbox.queued());
+        let (mut longest, mut by_version) = (0, [0; Version::ALL.len()]);
+        for (_, client) in &self.clients {
+            longest = longest.max(client.outbox.queued());
+            by_version[client.version as usize] += 1;
+        }
         Stats {
             clients: self.clients.len(),
+            clients_by_version: by_version,
             taps: self.taps.len(),
             bans: self.bans.count(now_ms),
             channels: self.channels.len(),
@@ -460,7 +485,7 @@ impl State {
             log_messages: self.log.len(),
             log_bytes: self.log.bytes(),
             queued_bytes: self.queued,
-            longest_queue_bytes: queues.max().unwrap_or(0),
+            longest_queue_bytes: longest,
             totals: self.totals.clone(),
             counted: self.channels.counts(),
         }

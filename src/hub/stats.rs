@@ -4,7 +4,7 @@
 //! somebody asks.
 
 use super::tally::Tally;
-use crate::protocol::{ChannelName, CloseReason, CommandKind, RefusalReason};
+use crate::protocol::{ChannelName, CloseReason, CommandKind, RefusalReason, Version};
 use std::time::Duration;
 
 /// What the hub holds, and what has happened since the start.
@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Stats {
     /// Clients connected, those being closed included.
     pub clients: usize,
+    /// Of them, those that speak each [`Version`] of the protocol.
+    pub clients_by_version: [usize; Version::ALL.len()],
     /// Streams of the log that are being read.
     pub taps: usize,
     /// Bans in force.
@@ -140,6 +142,8 @@ pub struct Totals {
     pub dropped: [u64; CloseReason::ALL.len()],
     /// Events left out for clients that want so many frames a second and no batches.
     pub paced: u64,
+    /// Events that were too large in the encoding of their listener.
+    pub too_large: u64,
     /// Connections that ended, by [`CloseReason`].
     pub disconnects: [u64; CloseReason::ALL.len()],
     /// Bytes of the events of messages.
@@ -158,6 +162,13 @@ impl Totals {
     /// All messages, wherever they came from.
     pub fn all_messages(&self) -> u64 {
         self.messages.iter().sum()
+    }
+
+    /// Frames that were due to clients and not sent, by reason: why the connection ended, `paced` or
+    /// `too_large`.
+    pub fn dropped_frames(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let ended = CloseReason::ALL.map(CloseReason::label).into_iter().zip(self.dropped);
+        ended.chain([("paced", self.paced), ("too_large", self.too_large)])
     }
 
     /// Counts a message whose event has so many bytes and that reached so many listeners.
@@ -187,6 +198,7 @@ impl Default for Totals {
             refused: Default::default(),
             dropped: Default::default(),
             paced: 0,
+            too_large: 0,
             disconnects: Default::default(),
             message_bytes: Tally::new(&MESSAGE_BYTES),
             message_listeners: Tally::new(&LISTENERS),

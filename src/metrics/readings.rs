@@ -2,7 +2,7 @@
 
 use super::families::{Families, counter, histogram};
 use crate::hub::{ChannelCounts, Source, Stats};
-use crate::protocol::{ChannelName, CloseReason, CommandKind, RefusalReason};
+use crate::protocol::{ChannelName, CloseReason, CommandKind, RefusalReason, Version};
 use prometheus::proto::MetricFamily;
 
 /// Nanoseconds in a second.
@@ -61,7 +61,7 @@ impl Readings {
     fn gauges(&self, to: &mut Families) {
         let hub = &self.hub;
         // Every client speaks the first version.
-        let protocols = [("v1", hub.clients), ("v2", 0)];
+        let protocols = Version::ALL.map(Version::label).into_iter().zip(hub.clients_by_version);
         to.gauges("skynet_clients", "Clients connected.", "protocol", protocols);
         for (name, help, value) in [
             ("channels", "Channels with listeners or logged messages.", hub.channels),
@@ -127,9 +127,9 @@ impl Readings {
         );
         to.counters(
             "skynet_dropped_frames_total",
-            "Frames queued for a client and not sent: by the reason its connection ended, or left out at the pace it wants (paced).",
+            "Frames due to a client and not sent: by the reason its connection ended, left out at the pace it wants (paced), or too large in its encoding (too_large).",
             "reason",
-            reasons.into_iter().zip(totals.dropped).chain([("paced", totals.paced)]),
+            totals.dropped_frames(),
         );
         to.counters(
             "skynet_refused_commands_total",

@@ -88,7 +88,7 @@ pub struct CommandLimits {
 }
 
 /// Longest piece of a client's own text that an error repeats, in characters.
-const MAX_QUOTED: usize = 64;
+pub(super) const MAX_QUOTED: usize = 64;
 
 /// Reads one command.
 ///

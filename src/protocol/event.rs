@@ -4,6 +4,7 @@
 //! log keeps; a log reply splices the stored bytes. Everything but ID and time is written before
 //! the hub is asked, so that the hub's lock covers only the copying of a short tail.
 
+use super::cbor::Source;
 use super::channel::ChannelName;
 use super::json;
 use super::kind::CommandKind;
@@ -12,7 +13,6 @@ use super::refusal::Refusal;
 use super::stamp::{ID_LENGTH, Stamp};
 use super::websocket::{Frame, HEADROOM};
 use std::io::Write;
-use std::ops::Range;
 use uuid::Uuid;
 
 const EVENT_HEAD: &[u8] = br#"{"type":"message""#;
@@ -39,6 +39,8 @@ pub struct Draft {
     bytes: Vec<u8>,
     /// The sender's `for`, which is in the event but not in the result: its place in `bytes`.
     sender_for: Option<Vec<u8>>,
+    /// What a CBOR sender wrote, until it is taken.
+    cbor: Option<Source>,
 }
 
 /// A message with its ID and time: what listeners get and the log keeps.
@@ -58,7 +60,7 @@ impl Draft {
         bytes.extend_from_slice(EVENT_HEAD);
         bytes.extend_from_slice(br#","channel":"#);
         bytes.extend_from_slice(channel.as_json().as_bytes());
-        Self { channel, bytes, sender_for: None }
+        Self { channel, bytes, sender_for: None, cbor: None }
     }
 
     /// Adds a key (a canonical literal, with its quotes) and its value.
@@ -73,6 +75,27 @@ impl Draft {
         self.sender_for = Some(field);
     }
 
+    /// Adds fields that stand written already: each a comma, a key and a value in canonical form.
+    pub(super) fn push_written(&mut self, fields: &[u8]) {
+        self.bytes.extend_from_slice(fields);
+    }
+
+    /// Sets the sender's own `for`, written already: a comma, the key and the value.
+    pub(super) fn set_written_for(&mut self, field: Vec<u8>) {
+        self.sender_for = Some(field);
+    }
+
+    /// Keeps what the sender wrote in CBOR, for listeners who read that.
+    pub(super) fn set_cbor(&mut self, source: Source) {
+        self.cbor = Some(source);
+    }
+
+    /// Takes what the sender wrote in CBOR, if it did. The event and the log are made without it:
+    /// it is to live only while the message is delivered.
+    pub fn take_cbor(&mut self) -> Option<Source> {
+        self.cbor.take()
+    }
+
     /// The channel the message goes to.
     pub fn channel(&self) -> &ChannelName {
         &self.channel
@@ -83,16 +106,21 @@ impl Draft {
         self.bytes.len() - HEADROOM + self.sender_for.as_ref().map_or(0, Vec::len) + TAIL_BYTES
     }
 
-    /// Finishes the message: its event, and the result that its sender gets.
-    pub fn stamp(self, stamp: Stamp) -> (Event, Frame) {
-        let Self { mut bytes, sender_for, .. } = self;
-        let common: Range<usize> = HEADROOM + EVENT_HEAD.len()..bytes.len();
+    /// The result that the sender of the message gets.
+    pub fn result(&self, stamp: Stamp) -> Frame {
+        let common = &self.bytes[HEADROOM + EVENT_HEAD.len()..];
         let mut result =
             Vec::with_capacity(HEADROOM + RESULT_HEAD.len() + common.len() + TAIL_BYTES);
         result.resize(HEADROOM, 0);
         result.extend_from_slice(RESULT_HEAD);
-        result.extend_from_slice(&bytes[common]);
+        result.extend_from_slice(common);
         push_tail(stamp, &mut result);
+        Frame::text(result)
+    }
+
+    /// Finishes the message: its event.
+    pub fn stamp(self, stamp: Stamp) -> Event {
+        let Self { mut bytes, sender_for, .. } = self;
         bytes.extend_from_slice(sender_for.as_deref().unwrap_or_default());
         push_tail(stamp, &mut bytes);
         // The log keeps this buffer: what the sender's spelling took beyond the event must not
@@ -100,7 +128,7 @@ impl Draft {
         if bytes.capacity() > bytes.len() + bytes.len() / 8 + 64 {
             bytes.shrink_to_fit();
         }
-        (Event { stamp, frame: Frame::text(bytes) }, Frame::text(result))
+        Event { stamp, frame: Frame::text(bytes) }
     }
 }
 
@@ -295,12 +323,12 @@ pub(crate) mod tests {
 
     /// The JSON of the event that `draft` becomes.
     pub(crate) fn event_of(draft: Draft) -> String {
-        text(&draft.stamp(stamp()).0.frame)
+        text(&draft.stamp(stamp()).frame)
     }
 
     /// Bytes of the event that `draft` becomes, and bytes that its buffer takes.
     pub(crate) fn buffer_of(draft: Draft) -> (usize, usize) {
-        let (event, _) = draft.stamp(stamp());
+        let event = draft.stamp(stamp());
         let wire = event.frame.wire().clone();
         drop(event);
         let buffer = wire.try_into_mut().expect("nobody else shares it");
@@ -318,7 +346,8 @@ pub(crate) mod tests {
         draft.set_for(r#""mine""#);
         let bytes = draft.event_bytes();
         let stamp = stamp();
-        let (event, result) = draft.stamp(stamp);
+        let result = draft.result(stamp);
+        let event = draft.stamp(stamp);
         let (event, result) = (text(&event.frame), text(&result));
         let tail = format!(r#","ID":"{}","time":1700000000123}}"#, stamp.id);
         assert_eq!(
@@ -338,7 +367,7 @@ pub(crate) mod tests {
             .map(|n| {
                 let mut draft = Draft::new(channel("x"), 0);
                 draft.push(r#""message""#, &n.to_string());
-                draft.stamp(stamp()).0.frame
+                draft.stamp(stamp()).frame
             })
             .collect();
         let whole_from = |start| Cut { start, before: None };

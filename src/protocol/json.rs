@@ -11,6 +11,7 @@
 
 use memchr::memchr2;
 use std::borrow::Cow;
+use std::io::Write;
 
 /// Deepest nesting a command may have; the command object itself is the first level.
 pub const MAX_DEPTH: usize = 128;
@@ -54,9 +55,15 @@ pub fn write_string(literal: &str, out: &mut Vec<u8>) {
 /// Appends `text` as a string literal in the canonical spelling.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for character in text.chars() {
-        write_code_point(character as u32, out);
+    let mut copied = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+            out.extend_from_slice(&text.as_bytes()[copied..at]);
+            write_code_point(byte.into(), out);
+            copied = at + 1;
+        }
     }
+    out.extend_from_slice(&text.as_bytes()[copied..]);
     out.push(b'"');
 }
 
@@ -207,7 +214,10 @@ fn write_code_point(code_point: u32, out: &mut Vec<u8>) {
                 let mut buffer = [0; 4];
                 out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
             }
-            _ => out.extend_from_slice(format!("\\u{code_point:04x}").as_bytes()),
+            _ => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(out, "\\u{code_point:04x}");
+            }
         },
     }
 }

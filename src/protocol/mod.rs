@@ -4,6 +4,7 @@
 //! time or on the hub's state is handed in. The rules are written for authors of clients in
 //! `docs/protocol.md`.
 //!
+//! - [`cbor`]: the same commands and events in CBOR.
 //! - [`channel`]: names of channels, in one canonical spelling.
 //! - [`command`]: a client's text read into a [`Command`]; `fields` reads its keys.
 //! - [`options`]: what an `open` may carry beside its channel.
@@ -13,10 +14,11 @@
 //! - [`stamp`]: IDs and times that never go back.
 //! - [`refusal`]: why a command was refused, in words.
 //! - [`closing`]: the closed list of reasons why a connection ended.
-//! - [`kind`]: the commands by name.
+//! - [`kind`]: the commands by name; [`version`]: the versions by number.
 //! - [`json`]: JSON values rewritten in compact form with their numbers as spelled.
 //! - [`websocket`]: frames of RFC 6455, both directions.
 
+pub mod cbor;
 pub mod channel;
 pub mod closing;
 pub mod command;
@@ -29,6 +31,7 @@ pub mod nonce;
 pub mod options;
 pub mod refusal;
 pub mod stamp;
+pub mod version;
 pub mod websocket;
 
 pub use channel::ChannelName;
@@ -40,4 +43,5 @@ pub use nonce::Nonce;
 pub use options::{CatchUp, OpenOptions};
 pub use refusal::{Forbidden, Refusal, RefusalReason};
 pub use stamp::{Stamp, Stamper};
+pub use version::Version;
 pub use websocket::Frame;

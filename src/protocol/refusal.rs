@@ -31,6 +31,10 @@ impl From<RefusalReason> for Refusal {
 pub enum RefusalReason {
     /// Not JSON; the parser's own words.
     Syntax(String),
+    /// Not a command in CBOR; what is wrong and, where it helps, at which byte.
+    Cbor(String),
+    /// An array in CBOR that names no command; the name as it was given, shortened.
+    UnknownVariant(String),
     /// JSON, but not an object.
     NotAnObject {
         /// What it was.
@@ -38,7 +42,7 @@ pub enum RefusalReason {
     },
     /// Nested deeper than [`super::json::MAX_DEPTH`].
     TooDeep {
-        /// The depth found.
+        /// The depth found, or that at which reading has stopped.
         depth: usize,
     },
     /// `type` names no command; the type as it was given, shortened.
@@ -158,10 +162,10 @@ impl RefusalReason {
     /// The place of this reason's label in [`Self::LABELS`].
     pub fn label_index(&self) -> usize {
         match self {
-            Self::Syntax(_) => 0,
+            Self::Syntax(_) | Self::Cbor(_) => 0,
             Self::NotAnObject { .. } => 1,
             Self::TooDeep { .. } => 2,
-            Self::UnknownCommand(_) => 3,
+            Self::UnknownCommand(_) | Self::UnknownVariant(_) => 3,
             Self::ChannelType { .. } | Self::ChannelNotFinite => 4,
             Self::ChannelName { .. } => 5,
             Self::TooManyChannels { .. } => 6,
@@ -184,6 +188,10 @@ impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(words) => write!(f, "SyntaxError: this is not JSON: {words}"),
+            Self::Cbor(words) => f.write_str(words),
+            Self::UnknownVariant(given) => {
+                write!(f, "unknown variant `{given}`, expected one of `open`, `close`, `message`")
+            }
             Self::NotAnObject { found } => write!(
                 f,
                 "Error: Message must be object, such as {{\"type\":\"log\"}}; this is {found}"

@@ -26,6 +26,10 @@ mod pings;
 mod queues;
 mod rate;
 mod replay;
+mod replay_v2;
 mod rights;
 mod shutdown;
 mod support;
+mod v2;
+#[path = "../cbor/value.rs"]
+mod value;

@@ -7,9 +7,10 @@ use crate::api::{Caller, config};
 use crate::support::{
     TestApp,
     json::Json,
-    raw::{Raw, parsed, upgrade},
+    raw::{BINARY, Raw, masked, parsed, upgrade},
     with_app,
 };
+use crate::value::Cbor;
 
 const BASE: &str = "the-token-of-the-base-0123456789";
 
@@ -361,6 +362,33 @@ async fn behind_a_long_queue_the_log_still_shows_what_may_be_read_and_nothing_el
             reply.array_of("log").iter().map(|entry| entry.text_of("ID")).collect();
         assert!(found.iter().eq(ids.iter().rev().take(2)), "the newest when it was asked for");
         assert_eq!(guest.event().await.number_of("message"), 1.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn version_2_is_no_way_around() {
+    with_app(private(), async |app| {
+        let (mut guest, mut base) = (app.client().await, holder(app, BASE).await);
+        let text = Cbor::text;
+        let fields = vec![(text("channel"), text("base.door")), (text("message"), Cbor::Null)];
+        for (kind, what) in
+            [("open", text("base.door")), ("open", text("*")), ("message", Cbor::Map(fields))]
+        {
+            let command = Cbor::Array(vec![text(kind), what]).encode();
+            guest.write(&masked(BINARY, &command)).await;
+            let frame = guest.frame().await;
+            let Ok(Cbor::Array(parts)) = Cbor::parse(&frame.payload) else { panic!("{frame:?}") };
+            assert_eq!(parts[..2], [text("error"), text("not_allowed")]);
+        }
+        base.open("\"public.x\"").await;
+        let allowed = Cbor::Array(vec![text("open"), text("public.x")]).encode();
+        guest.write(&masked(BINARY, &allowed)).await;
+        base.publish("\"base.door\"", "1").await;
+        base.publish("\"public.x\"", "2").await;
+        let frame = guest.frame().await;
+        let Ok(Cbor::Array(parts)) = Cbor::parse(&frame.payload) else { panic!("{frame:?}") };
+        assert_eq!(parts[1].get("message"), Some(&Cbor::Integer(2)));
     })
     .await;
 }
