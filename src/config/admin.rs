@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{HubConfig, Secret, error::Problem, token, units};
+use super::{HubConfig, Secret, error::Problem, lists, token, units};
 
 /// The owner's listener.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct AdminConfig {
     pub state_dir: Option<PathBuf>,
     /// Names by which this listener may be asked, beside IP addresses and `localhost`: in lower
     /// case, without a dot at the end, without a port.
-    #[serde(default, deserialize_with = "units::host_names")]
+    #[serde(default, deserialize_with = "lists::host_names")]
     pub allowed_hosts: Vec<String>,
     /// A file that keeps bans; without one they end with the process.
     #[serde(default, deserialize_with = "units::optional_path")]

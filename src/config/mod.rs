@@ -31,6 +31,7 @@ mod lists;
 mod load;
 mod message_log;
 mod metrics;
+mod nearest;
 mod networks;
 mod public_url;
 mod report;

@@ -10,6 +10,7 @@ use super::{
     DEFAULT_FILE,
     error::{Origin, Problem},
     given::{Given, VARIABLE_PREFIX},
+    nearest::{allowed, folded, nearest_word},
     tables::{Field, Tables},
 };
 
@@ -161,34 +162,6 @@ fn spelled(section: &str, name: &str, origin: &Origin) -> String {
 /// The environment variable of a setting.
 pub(super) fn variable(section: &str, name: &str) -> String {
     format!("{VARIABLE_PREFIX}{section}__{name}").to_uppercase()
-}
-
-/// A name without what people mix up: case, and which mark stands between words.
-fn folded(name: &str) -> String {
-    let mut folded = String::new();
-    for c in name.chars() {
-        let c = if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-        if c != '_' || !folded.ends_with('_') {
-            folded.push(c);
-        }
-    }
-    folded
-}
-
-/// How many changes still make the same word: one in three of its letters.
-fn allowed(word: &str) -> usize {
-    (word.chars().count() / 3).max(1)
-}
-
-/// The word that is likest to `wrong`, if any is like it.
-pub(super) fn nearest_word(wrong: &str, words: &[&'static str]) -> Option<&'static str> {
-    let wrong = folded(wrong);
-    words
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(&wrong, &folded(word)), *word))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= allowed(&wrong))
-        .map(|(_, word)| word)
 }
 
 #[cfg(test)]

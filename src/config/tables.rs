@@ -9,7 +9,8 @@ use figment::value::{Dict, Value};
 use super::{
     error::{Origin, Problem},
     given::Given,
-    rights, settings, units,
+    nearest::nearest_word,
+    rights, units,
 };
 
 /// What kind of value a setting of an entry takes.
@@ -101,7 +102,7 @@ impl Tables {
                 return field.check(value);
             }
             let names: Vec<_> = self.fields.iter().map(|field| field.name).collect();
-            let advice = match settings::nearest_word(name, &names) {
+            let advice = match nearest_word(name, &names) {
                 Some(nearest) => format!("did you mean {nearest}?"),
                 None => format!("an entry has {}", names.join(", ")),
             };

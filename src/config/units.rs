@@ -9,7 +9,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{error::Problem, lists};
+use super::error::Problem;
 
 /// A single value as it was written.
 pub(super) struct Spelled {
@@ -280,31 +280,6 @@ pub(super) fn optional_path<'de, D: Deserializer<'de>>(
     }
 }
 
-/// Reads a list of host names, or a text that holds them separated by commas, as an environment
-/// variable does; into lower case, without the dot that may end a name.
-pub(super) fn host_names<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<String>, D::Error> {
-    let names = lists::deserialize(deserializer)?;
-    names.iter().map(|name| host_name(&name.text).map_err(de::Error::custom)).collect()
-}
-
-fn host_name(text: &str) -> Result<String, String> {
-    const MOST: usize = 253;
-    let name = text.trim();
-    let name = name.strip_suffix('.').unwrap_or(name);
-    // Containers may be named with an underscore.
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if !name.is_empty() && name.len() <= MOST && name.chars().all(fits) {
-        return Ok(name.to_ascii_lowercase());
-    }
-    Err(format!(
-        "holds {}, which is not the name of a host; write names alone, without scheme, port or path, \
-         in ASCII, such as skynet.example.org",
-        quoted(text)
-    ))
-}
-
 /// Reads `true` or `false`.
 pub(super) fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let text = Spelled::deserialize(deserializer)?.text;
@@ -418,23 +393,6 @@ mod tests {
             assert!(error.contains("write an IP address and a port"), "{text}: {error}");
         }
         assert!(parse_address(" [::1]:0 ").is_ok());
-    }
-
-    #[test]
-    fn host_names_are_a_list_or_a_text_with_commas() {
-        let read = |json: &str| {
-            host_names(&mut serde_json::Deserializer::from_str(json)).map_err(|e| e.to_string())
-        };
-        assert_eq!(read(r#"["A.example.org.", "hub_1"]"#).unwrap(), ["a.example.org", "hub_1"]);
-        assert_eq!(read(r#""a.example.org, B""#).unwrap(), ["a.example.org", "b"]);
-        assert_eq!(read(r#""""#).unwrap(), [""; 0]);
-        assert_eq!(read("[]").unwrap(), [""; 0]);
-        for json in
-            [r#"["http://a"]"#, r#""a:80""#, r#""a,,b""#, r#"["*"]"#, r#"["."]"#, r#"["schö.de"]"#]
-        {
-            assert!(read(json).unwrap_err().contains("not the name of a host"), "{json}");
-        }
-        assert!(read("5").unwrap_err().contains("a list of names"));
     }
 
     #[test]

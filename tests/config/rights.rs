@@ -81,7 +81,7 @@ fn a_wrong_list_is_refused_with_its_key_its_entry_and_its_place() {
         ("write = [inf]", " (\"b\"): its write holds a problem in place 1: inf is no channel"),
         ("hear_all = \"true\"", ": hear_all is neither true nor false"),
         ("log = 0", ": log is neither true nor false"),
-        ("wite = []", ": \"wite\" is not a setting; did you mean write?"),
+        ("reed = []", ": \"reed\" is not a setting; did you mean read?"),
     ] {
         let text = entry(line);
         assert_has(&text, &["hub.tokens (", "line 1) has a problem in entry 2", expected]);
