@@ -5,11 +5,12 @@
 //! as long as it wants its frames in batches or at a pace. Like the outbox it belongs to, it is
 //! plain data and knows no socket and no clock; `dealing` moves its items on.
 
+use super::batch::Batch;
 use super::draw::{Draw, LogReply, Source, Step};
-use super::outbox::Batch;
 use crate::protocol::event::{self, Cut};
 use crate::protocol::feed::{self, BatchFrame, Mark};
 use crate::protocol::{ChannelName, Frame};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ const SHORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How late a frame may have left for the next one to make up for it, at short intervals.
 const MAKE_UP: Duration = Duration::from_millis(4);
+
+/// When a client's next frame is due: the time, its slot and its ID.
+pub(super) type Due = Reverse<(Instant, usize, u64)>;
 
 /// Something that waits.
 #[derive(Debug)]

@@ -6,12 +6,11 @@
 
 use super::backlog::{Backlog, Flow, Item};
 use super::clients::ClientKey;
-use super::draw::{Draw, LogReply, Source, Stretch};
+use super::draw::{Draw, LogReply, ReadableLog, Source, Stretch};
 use super::outbox::Writer;
-use super::rights::ReadableLog;
 use super::state::State;
 use crate::protocol::event::{self, Cut};
-use crate::protocol::{CatchUp, ChannelName, Frame, LogSlice, Nonce, OpenOptions};
+use crate::protocol::{CatchUp, ChannelName, Frame, LogSlice, Nonce, OpenOptions, Version};
 use std::cmp::Reverse;
 use std::time::Instant;
 
@@ -25,9 +24,6 @@ pub(super) const VISIT_BYTES: usize = 4 * PIECE_BYTES;
 /// A log reply is written at once where less than this is queued; behind more it stays in the log
 /// until its turn comes.
 const SHORT_QUEUE_BYTES: usize = 16 * 1024;
-
-/// When a client's next frame is due: the time, its slot and its ID.
-pub(super) type Due = Reverse<(Instant, usize, u64)>;
 
 impl State {
     /// When the earliest frame that waits for its time is due.
@@ -171,8 +167,16 @@ impl State {
         self.list_waiting(slot);
     }
 
+    /// Speaks the second version with a client from now on. Its channels stay open, and what is
+    /// queued keeps its form and place; batches and paces are of the first version and end.
+    pub fn speak_cbor(&mut self, key: ClientKey) {
+        let Some(client) = self.client(key) else { return };
+        client.version = Version::V2;
+        self.end_flow(key.slot);
+    }
+
     /// Sends a client its frames one by one and as they come from now on, those that wait first.
-    pub(super) fn end_flow(&mut self, slot: usize) {
+    fn end_flow(&mut self, slot: usize) {
         let outbox = &mut self.clients[slot].outbox;
         let Some(backlog) = &mut outbox.backlog else { return };
         backlog.end_flow();

@@ -1,9 +1,5 @@
-//! The forms in which clients of each version are sent things.
-//!
-//! A client begins with the first version and goes over to the second for good when it sends CBOR.
+//! A message's event in the forms in which listeners get it.
 
-use super::clients::ClientKey;
-use super::state::State;
 use crate::protocol::cbor::{self, Source};
 use crate::protocol::{Event, Frame, Version};
 
@@ -42,16 +38,6 @@ impl<'a> Forms<'a> {
                 Err(size) => (cbor::too_large(event.stamp, size), false),
             });
         Form { frame, is_event: *is_event }
-    }
-}
-
-impl State {
-    /// Speaks the second version with a client from now on. Its channels stay open, and what is
-    /// queued keeps its form and place; batches and paces are of the first version and end.
-    pub fn speak_cbor(&mut self, key: ClientKey) {
-        let Some(client) = self.client(key) else { return };
-        client.version = Version::V2;
-        self.end_flow(key.slot);
     }
 }
 

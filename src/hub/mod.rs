@@ -10,11 +10,12 @@
 //! - `forms`: what clients of each version are sent.
 //! - `owner`: what its owner can see and do.
 //! - `rights`: what a client may do, where that is not everything; `patterns`: which channels.
-//! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
+//! - `channels`, `clients`, `log`, `outbox`, `batch`, `bans`, `taps`: its parts.
 //! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
 
 mod backlog;
 mod bans;
+mod batch;
 mod channels;
 mod clients;
 #[cfg(test)]
@@ -41,13 +42,13 @@ mod tally;
 mod taps;
 
 pub use bans::{Ban, BanTarget, MAX_BANS};
+pub use batch::Batch;
 pub use channels::ChannelView;
 pub use clients::{
     ClientCounters, ClientInfo, ClientKey, ClientName, ClientSummary, ClientView, Closing,
     Departed, Identity,
 };
 pub use log::LogView;
-pub use outbox::Batch;
 pub use owner::{Published, Selection, Tap};
 pub use patterns::Patterns;
 pub use rights::Rights;

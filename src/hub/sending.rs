@@ -11,9 +11,10 @@
 //!
 //! Before a batch is taken, `dealing` moves on what waits in the client's backlog, if it has one.
 
+use super::batch::Batch;
 use super::clients::{ClientKey, Closing};
 use super::dealing::{self, VISIT_BYTES};
-use super::outbox::{Batch, Writer};
+use super::outbox::Writer;
 use super::state::State;
 use super::stats::nanos;
 use crate::protocol::{CloseReason, Frame};

@@ -7,10 +7,10 @@
 //! What there is to send leaves as [`super::sending`] has it.
 
 use super::HubLimits;
+use super::backlog::Due;
 use super::bans::Bans;
 use super::channels::Channels;
 use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Departed};
-use super::dealing::Due;
 use super::forms::Forms;
 use super::log::MessageLog;
 use super::outbox::Writer;
