@@ -130,7 +130,7 @@ fn traffic(options: &Options, engine: &mut Engine, report: &mut Report) -> Resul
         engine.restart_counts();
         let used =
             measured(options, engine, |engine| publish(options, engine, Until::Elapsed(duration)))?;
-        without = Some(used.server.seconds());
+        without = Some((used.server.seconds(), engine.counts.deliveries));
     }
     engine.restart_counts();
     let used = measured(options, engine, |engine| {
@@ -140,8 +140,10 @@ fn traffic(options: &Options, engine: &mut Engine, report: &mut Report) -> Resul
         publish(options, engine, Until::Elapsed(duration))
     })?;
     told(options, engine, &used, report);
-    if let Some(without) = without {
+    if let Some((without, deliveries)) = without {
         told_of_the_log(engine, used.server.seconds() - without, report);
+        let each = rounded(without * 1e6 / deliveries.max(1) as f64, 4);
+        report.insert("us_per_delivery_before".into(), each.into());
     }
     Ok(())
 }

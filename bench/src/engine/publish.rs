@@ -54,10 +54,8 @@ impl Engine {
         while self.goes_on(begun, now(), until) {
             let mut sent = false;
             for index in 0..self.publishers.len() {
-                let publisher = &self.publishers[index];
-                let ready = self.connections[publisher.connection].phase == Phase::Ready;
-                let on_the_way = publisher.sent * publisher.audience;
-                if ready && on_the_way < publisher.received + window * publisher.audience {
+                // All that there is room for, as a client does that was answered several times.
+                while self.has_room(index, window) && self.goes_on(begun, begun, until) {
                     self.publish(index, now())?;
                     sent = true;
                 }
@@ -91,6 +89,13 @@ impl Engine {
         let begun = now();
         (self.counts.begun, self.counts.ended) = (begun, begun);
         begun
+    }
+
+    fn has_room(&self, index: usize, window: u64) -> bool {
+        let publisher = &self.publishers[index];
+        let ready = self.connections[publisher.connection].phase == Phase::Ready;
+        let due = publisher.sent * publisher.audience;
+        ready && due < publisher.received + window * publisher.audience
     }
 
     fn goes_on(&self, begun: u64, time: u64, until: Until) -> bool {
