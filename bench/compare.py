@@ -27,13 +27,24 @@ QUICK_SERVERS = ["skynet", "floor-each", "floor-coalesce", "uws", "ws"]
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = {"servers": [server.name for server in SERVERS], "scenes": [scene.name for scene in SCENES]}
-    parser.add_argument("--quick", action="store_true", help="one short round with few servers: asks for loss and order, its figures mean nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one short round with few servers: asks for loss and order, its figures mean nothing",
+    )
     parser.add_argument("--rounds", type=int, help="runs of each scene against each server (5)")
     parser.add_argument("--seconds", type=float, help="how long most scenes are measured (3)")
     for what in names:
-        parser.add_argument(f"--{what}", type=lambda text: text.split(","), metavar="A,B", help=f"only these, of: {', '.join(names[what])}")
+        parser.add_argument(
+            f"--{what}",
+            type=lambda text: text.split(","),
+            metavar="A,B",
+            help=f"only these, of: {', '.join(names[what])}",
+        )
     parser.add_argument(
         "--variant",
         type=variant,
@@ -42,8 +53,18 @@ def arguments():
         metavar="NAME[@BINARY][:KEY=VALUE,…]",
         help="one more Skynet, of another binary or with other settings (LIMITS__PING_INTERVAL=5s)",
     )
-    parser.add_argument("--results", type=pathlib.Path, help="lines of JSON are appended to it (target/bench/results.jsonl, begun anew)")
-    parser.add_argument("--from", type=pathlib.Path, dest="source", metavar="FILE", help="play nothing: tables of the lines in this file")
+    parser.add_argument(
+        "--results",
+        type=pathlib.Path,
+        help="lines of JSON are appended to it (target/bench/results.jsonl, begun anew)",
+    )
+    parser.add_argument(
+        "--from",
+        type=pathlib.Path,
+        dest="source",
+        metavar="FILE",
+        help="play nothing: tables of the lines in this file",
+    )
     parser.add_argument("--write", metavar="PAGE", help="put the tables between the markers of this page")
     given = parser.parse_args()
     for what, known in names.items():
@@ -69,13 +90,19 @@ def variant(text):
         raise argparse.ArgumentTypeError(f"{name} is a server already")
     if binary and not os.access(binary, os.X_OK):
         raise argparse.ArgumentTypeError(f"{binary} is not a program")
-    return Skynet(name, str(pathlib.Path(binary).resolve()) if binary else None, {key: value for key, _, value in pairs})
+    return Skynet(
+        name, str(pathlib.Path(binary).resolve()) if binary else None, {key: value for key, _, value in pairs}
+    )
 
 
 def chosen(given):
     wanted = given.servers or (QUICK_SERVERS if given.quick else [server.name for server in SERVERS])
     servers = [server for server in SERVERS if server.name in wanted] + given.variant
-    scenes = [scene for scene in SCENES if scene.name in given.scenes] if given.scenes else [scene for scene in SCENES if scene.quick or not given.quick]
+    scenes = (
+        [scene for scene in SCENES if scene.name in given.scenes]
+        if given.scenes
+        else [scene for scene in SCENES if scene.quick or not given.quick]
+    )
     return servers, scenes
 
 
@@ -92,11 +119,20 @@ def play(place, given, scene, server):
         ]
         command = [str(part) for part in command]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120 + 10 * given.seconds * scene.longer, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=120 + 10 * given.seconds * scene.longer,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             raise Problem(f"the generator does not end: {shlex.join(command)}") from None
         if done.returncode != 0:
-            raise Problem(f"{done.stderr.strip() or f'the generator ended with {done.returncode}'} (its log: {running.last_words()})")
+            raise Problem(
+                f"{done.stderr.strip() or f'the generator ended with {done.returncode}'};"
+                f" the server's last words: {running.last_words()}"
+            )
         return started | {"report": json.loads(done.stdout), "told": done.stderr.strip()}
 
 
@@ -118,7 +154,12 @@ def brief(line):
     report = line["report"]
     parts = [
         (name, report.get(key))
-        for name, key in [("µs/delivery", "us_per_delivery"), ("µs/log", "us_per_log"), ("µs/connection", "us_per_connection"), ("KiB/connection", "rss_per_connection_kib")]
+        for name, key in [
+            ("µs/delivery", "us_per_delivery"),
+            ("µs/log", "us_per_log"),
+            ("µs/connection", "us_per_connection"),
+            ("KiB/connection", "rss_per_connection_kib"),
+        ]
     ]
     told = ", ".join(f"{value} {name}" for name, value in parts if value is not None)
     return told if report["clean"] else f"{told}; faults: {report['faults']}"
@@ -127,6 +168,7 @@ def brief(line):
 def play_all(place, given, servers, scenes, results):
     """Every run, each line written as soon as it is there. Returns the lines, and what failed."""
     lines, failed = [], []
+    same = {"command": command(), "machine": tables.machine()}
     for scene in scenes:
         for round_ in range(given.rounds):
             # Whoever was last is first next time.
@@ -135,6 +177,7 @@ def play_all(place, given, servers, scenes, results):
                     continue
                 line = {"scene": scene.name, "server": server.name, "round": round_}
                 line["time"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+                line |= same
                 try:
                     line |= play(place, given, scene, server)
                 except Problem as problem:
@@ -149,25 +192,31 @@ def play_all(place, given, servers, scenes, results):
     return lines, failed
 
 
-def about(given, lines, servers):
+def command():
+    """How this was called, without where files are: what to type for the same measurement."""
+    words, kept = sys.argv[1:], []
+    while words:
+        word = words.pop(0)
+        if word in ("--results", "--write"):
+            words = words[1:]
+        elif not word.startswith(("--results=", "--write=")):
+            kept.append(word)
+    return shlex.join(["python3", "bench/compare.py", *kept])
+
+
+def about(lines, servers):
     """What stands above the tables."""
     days = sorted({line["time"][:10] for line in lines})
-    command = ["python3", "bench/compare.py", *sys.argv[1:]]
+    commands = dict.fromkeys(f"`{line['command']}`" for line in lines)
+    machines = dict.fromkeys(line["machine"] for line in lines)
     rounds = 1 + max(line["round"] for line in lines)
     known = {server.name: server.about for server in servers}
     used = dict.fromkeys(line["server"] for line in lines)
-    seconds = statistics_seconds(lines)
     return [
-        f"Measured {' to '.join(dict.fromkeys((days[0], days[-1])))} on {tables.machine()}; medians of {rounds}"
-        f" {'rounds' if rounds > 1 else 'round'}{seconds}. Command: `{shlex.join(command)}`.",
+        f"Measured {' to '.join(dict.fromkeys((days[0], days[-1])))} on {' and '.join(machines)};"
+        f" medians of {rounds} {'rounds' if rounds > 1 else 'round'}. Command: {' and '.join(commands)}.",
         "\n".join(f"- `{name}`: {known.get(name) or 'a variant of Skynet'}." for name in used),
     ]
-
-
-def statistics_seconds(lines):
-    measured = [tables.figure(line, "seconds") for line in lines]
-    measured = [seconds for seconds in measured if seconds]
-    return f" of {min(measured):.1f} s or more each" if measured else ""
 
 
 def main():
@@ -188,7 +237,7 @@ def main():
         with open(path, "a" if given.results else "w", encoding="utf-8") as results:
             lines, failed = play_all(place, given, servers, scenes, results)
         print(f"\nEvery run: {path}\n")
-    text = tables.page(tables.Runs(lines), about(given, lines, SERVERS + given.variant))
+    text = tables.page(tables.Runs(lines), about(lines, SERVERS + given.variant))
     if given.quick:
         print(f"{len(lines) - len(failed)} passed, {len(failed)} failed")
     else:

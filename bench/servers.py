@@ -37,6 +37,12 @@ class Place:
         self.node = self.folder / "node" / "node_modules"
 
 
+def free_port():
+    """A port of 127.0.0.1 that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 def run(*command, **more):
     """Runs a command of the installation; what it prints goes where ours goes."""
     command = [str(part) for part in command]
@@ -92,7 +98,10 @@ class Skynet(Server):
         self.binary = binary
         self.settings = settings or {}
         if binary or settings:
-            what = [*([f"the binary {binary}"] if binary else []), *(f"{k}={v}" for k, v in self.settings.items())]
+            what = [
+                *([f"the binary {binary}"] if binary else []),
+                *(f"{k}={v}" for k, v in self.settings.items()),
+            ]
             self.about = f"as skynet, with {', '.join(what)}"
 
     def command(self, place, port, settings):
@@ -124,8 +133,20 @@ class Ws(Server):
 
     def install(self, place):
         if not (place.node / "ws").exists():
-            quiet = {"npm_config_audit": "false", "npm_config_fund": "false", "npm_config_update_notifier": "false"}
-            command = ["npm", "install", "--silent", "--no-save", "--prefix", place.folder / "node", NODE_PACKAGE]
+            quiet = {
+                "npm_config_audit": "false",
+                "npm_config_fund": "false",
+                "npm_config_update_notifier": "false",
+            }
+            command = [
+                "npm",
+                "install",
+                "--silent",
+                "--no-save",
+                "--prefix",
+                place.folder / "node",
+                NODE_PACKAGE,
+            ]
             run(*command, env=os.environ | quiet)
 
     def command(self, place, port, settings):
@@ -133,7 +154,10 @@ class Ws(Server):
 
 
 class Uws(Server):
-    about = f"a small server of ours on uWebSockets (C++), by PyPI's {PYTHON_PACKAGE}; Python sees each message once"
+    about = (
+        f"a small server of ours on uWebSockets (C++), by PyPI's {PYTHON_PACKAGE};"
+        " Python sees each message once"
+    )
     echo = True
     debian = ("libuv1",)
 
@@ -168,9 +192,11 @@ class Mosquitto(Server):
     def command(self, place, port, settings):
         configuration = place.folder / "mosquitto.conf"
         configuration.write_text(
-            f"listener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\nset_tcp_nodelay true\n"
+            # 2.0.11 does not start with websockets alone: it counts its other listeners.
+            f"listener {free_port()} 127.0.0.1\nlistener {port} 127.0.0.1\nprotocol websockets\n"
+            "allow_anonymous true\nset_tcp_nodelay true\n"
             # Without a limit, since what it drops would count as lost.
-            "max_queued_messages 0\npersistence false\nlog_dest none\nuser root\n"
+            "max_queued_messages 0\npersistence false\nuser root\n"
         )
         # Debian puts it where not everybody's PATH leads.
         return ["mosquitto", "-c", configuration], {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
@@ -178,7 +204,12 @@ class Mosquitto(Server):
 
 SERVERS = [
     Skynet("skynet"),
-    Floor("floor-each", "each", False, "the least possible program of ours, one write for each message and socket"),
+    Floor(
+        "floor-each",
+        "each",
+        False,
+        "the least possible program of ours, one write for each message and socket",
+    ),
     Floor("floor-coalesce", "coalesce", True, "the same, one write for each socket and look at the sockets"),
     Uws("uws"),
     Ws("ws"),
@@ -196,11 +227,16 @@ def install(place, servers):
         try:
             told = subprocess.run([*status, package], capture_output=True, text=True, check=False).stdout
         except FileNotFoundError:
-            raise Problem(f"this is no Debian: install {', '.join(needed)}'s servers another way, or leave them out with --servers") from None
+            raise Problem(
+                f"{', '.join(needed)} would come from Debian, and this is none:"
+                " leave them out with --servers"
+            ) from None
         if "ok installed" not in told:
             missing.append(package)
     if missing and os.geteuid() != 0:
-        raise Problem(f"missing: {' '.join(missing)}. As root: apt-get install --no-install-recommends {' '.join(missing)}")
+        raise Problem(
+            f"missing: {' '.join(missing)}. As root: apt-get install --no-install-recommends {' '.join(missing)}"
+        )
     if missing:
         run("apt-get", "update", "-q", stdout=subprocess.DEVNULL)
         command = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing)
@@ -213,8 +249,7 @@ class Running:
     """A server's process, from its start to the end of a `with`."""
 
     def __init__(self, place, server, settings):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.server = server
         command, more = server.command(place, self.port, settings)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SKYNET_")}
@@ -242,7 +277,9 @@ class Running:
     def _wait(self, deadline):
         while not self._serves():
             if self.process.poll() is not None:
-                raise Problem(f"{self.server.name} has ended with {self.process.returncode}: {self.last_words()}")
+                raise Problem(
+                    f"{self.server.name} has ended with {self.process.returncode}: {self.last_words()}"
+                )
             if time.monotonic() > deadline:
                 raise Problem(f"{self.server.name} does not serve after {DEADLINE_S} s: {self.last_words()}")
             # Asked more often, it would be held up by the question.

@@ -115,7 +115,12 @@ def connections(runs):
 
 def curves(runs):
     """Scenes that only Skynet plays: what its size changes."""
-    figures = {"us_per_log": "µs a log", CPU: "µs a delivery", "us_per_delivery_before": "µs a delivery without logs", "us_per_connection": "µs a connection"}
+    figures = {
+        "us_per_log": "µs a log",
+        CPU: "µs a delivery",
+        "us_per_delivery_before": "µs a delivery without logs",
+        "us_per_connection": "µs a connection",
+    }
     rows = []
     for scene in (scene for scene in SCENES if scene.only):
         for path, text in figures.items():
@@ -140,7 +145,9 @@ def targets(runs):
             if bound is not None:
                 miss = "" if value <= bound else f" (by {number(value / bound * 100 - 100, 2)} %)"
                 holds.append(f"{name} {'held' if value <= bound else 'missed'}{miss}")
-        must, aim = (f"≤ {number(bound)}" if bound is not None else "–" for bound in (target.must, target.aim))
+        must, aim = (
+            f"≤ {number(bound)}" if bound is not None else "–" for bound in (target.must, target.aim)
+        )
         rows.append([target.text + beside, number(value), must, aim, ", ".join(holds)])
     return f"**Targets**\n\n{markdown(['', 'measured', 'must', 'aim', ''], rows)}" if rows else None
 
@@ -157,31 +164,71 @@ def wrong(runs):
         bad = [f"{faults[name]:,} {name.replace('_', ' ')}" for name in FAULTS if faults[name]]
         if bad:
             found.setdefault(key, []).append(", ".join(bad))
-    lines = [f"- {server}, {scene}: {'; '.join(dict.fromkeys(what))}" for (server, scene), what in found.items()]
+    lines = [
+        f"- {server}, {scene}: {'; '.join(dict.fromkeys(what))}" for (server, scene), what in found.items()
+    ]
     checked = sum(figure(line, "deliveries") or 0 for line in runs.lines)
-    head = f"**Loss and order.** {checked:,} deliveries were checked, in {len(runs.by):,} runs"
-    return f"{head}; none was lost, repeated, cut or out of order." if not lines else f"{head}. What was wrong:\n\n" + "\n".join(lines)
+    head = f"**Loss and order.** {checked:,} deliveries were checked, in {len(runs.by):,} run{'s' * (len(runs.by) > 1)}"
+    return (
+        f"{head}; none was lost, repeated, cut or out of order."
+        if not lines
+        else f"{head}. What was wrong:\n\n" + "\n".join(lines)
+    )
 
 
 def machine():
     """This machine in words."""
-    cpu = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     kib = int(pathlib.Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0])
-    cores = sum(line.startswith("processor") for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines())
-    return f"{cores} cores of {cpu}, {kib / 1048576:.0f} GiB of memory, Linux {platform.release().split('-')[0]}"
+    cores = sum(
+        line.startswith("processor") for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    )
+    return (
+        f"{cores} cores of {cpu}, {kib / 1048576:.0f} GiB of memory, Linux {platform.release().split('-')[0]}"
+    )
 
 
 def page(runs, about):
     """Everything, as it goes between the markers of the page. `about` are the paragraphs before it."""
-    busy = [o / s for line in runs.lines if (o := figure(line, "others_busy_s")) is not None and (s := figure(line, "seconds"))]
+    busy = [
+        o / s
+        for line in runs.lines
+        if (o := figure(line, "others_busy_s")) is not None and (s := figure(line, "seconds"))
+    ]
     if busy:
-        about = [*about, f"Other programs used {statistics.median(busy) * 100:.0f} % of a core meanwhile (median of the runs), {max(busy) * 100:.0f} % at most."]
+        about = [
+            *about,
+            f"Other programs used {statistics.median(busy) * 100:.0f} % of a core meanwhile (median of the"
+            f" runs), {max(busy) * 100:.0f} % at most.",
+        ]
     parts = [
         *about,
         targets(runs),
-        table(runs, "Server CPU, µs for each delivery", ("closed", "paced"), lambda scene, server: number(runs.median(scene, server, CPU))),
-        table(runs, "Delay, ms: p50 / p99 / p99.9 / max", ("paced",), lambda scene, server: delays(runs, scene, server)),
-        table(runs, "Deliveries a second in a closed loop", ("closed",), lambda scene, server: number(runs.median(scene, server, "deliveries_per_s"))),
+        table(
+            runs,
+            "Server CPU, µs for each delivery",
+            ("closed", "paced"),
+            lambda scene, server: number(runs.median(scene, server, CPU)),
+        ),
+        table(
+            runs,
+            "Delay, ms: p50 / p99 / p99.9 / max",
+            ("paced",),
+            lambda scene, server: delays(runs, scene, server),
+        ),
+        table(
+            runs,
+            "Deliveries a second in a closed loop",
+            ("closed",),
+            lambda scene, server: number(runs.median(scene, server, "deliveries_per_s")),
+        ),
         connections(runs),
         curves(runs),
         wrong(runs),
@@ -193,7 +240,11 @@ def write(path, text):
     """Puts the text between the markers of a page."""
     path = pathlib.Path(path)
     page_text = path.read_text(encoding="utf-8")
-    if page_text.count(BEGIN) != 1 or page_text.count(END) != 1 or page_text.index(BEGIN) > page_text.index(END):
+    if (
+        page_text.count(BEGIN) != 1
+        or page_text.count(END) != 1
+        or page_text.index(BEGIN) > page_text.index(END)
+    ):
         raise ValueError(f"{path} must hold one line {BEGIN} and after it one line {END}")
     before, rest = page_text.split(BEGIN)
     after = rest.split(END)[1]

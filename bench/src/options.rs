@@ -21,7 +21,7 @@ pub enum Scenario {
     Wildcard,
     /// As fanout, first without and then with --readers that ask for the log in a closed loop.
     Log,
-    /// --connections are made and held; then --traffic messages reach all of them.
+    /// --connections are made and held; then one of them sends --traffic messages to the others.
     Idle,
     /// --connections are made as fast as --concurrency allows.
     Connect,
@@ -112,7 +112,7 @@ pub struct Options {
     /// With `idle` and `connect`: each connection opens the channel.
     #[arg(long)]
     pub open: bool,
-    /// With `idle`, which then opens: messages that all connections receive.
+    /// With `idle`, which then opens: messages that one connection sends and all others receive.
     #[arg(long, default_value_t = 0)]
     pub traffic: u64,
     /// Clients that ask for the log.

@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<Value, String> {
 fn check(options: &Options) -> Result<(), String> {
     let nobody = match options.scenario {
         Scenario::Everyone => options.publishers < 2,
-        Scenario::Idle => options.connections == 0 && options.traffic > 0,
+        Scenario::Idle => options.connections < 2 && options.traffic > 0,
         Scenario::Connect => options.connections == 0,
         _ => options.listeners == 0,
     };
@@ -239,14 +239,17 @@ fn told_of_the_log(engine: &Engine, more: f64, report: &mut Report) {
 fn idle(options: &Options, engine: &mut Engine, report: &mut Report) -> Result<(), String> {
     let opens = options.open || options.traffic > 0;
     let per_connection = |kib: u64, before: u64| {
-        rounded((kib as f64 - before as f64) / options.connections.max(1) as f64, 3)
+        rounded((kib as f64 - before as f64) / options.connections as f64, 3)
     };
     let memory = || usage::memory(options.server).map(|memory| memory.0);
     let before = memory()?;
+    let mut listeners = options.connections;
     if options.traffic > 0 {
+        // One of them.
         engine.add_publisher(ROOM);
+        listeners -= 1;
     }
-    for _ in 0..options.connections {
+    for _ in 0..listeners {
         if options.traffic > 0 {
             engine.add_listener(ROOM, 0, 1);
         } else {
@@ -259,18 +262,20 @@ fn idle(options: &Options, engine: &mut Engine, report: &mut Report) -> Result<(
     let from = now();
     let used = measured(options, engine, |engine| engine.rest(options.rest.as_nanos() as u64))?;
     let share = used.server.cpu as f64 / (now() - from).max(1) as f64;
-    let connections = options.connections.max(1) as f64;
     add(
         report,
         json!({
             "connections": options.connections,
             "open": opens,
             "rss_before_kib": before,
-            "rss_per_connection_kib": per_connection(at_rest, before),
-            "us_per_connection": rounded(connecting.server.seconds() * 1e6 / connections, 2),
             "idle_cpu_share": rounded(share, 6),
         }),
     );
+    if options.connections > 0 {
+        let each = connecting.server.seconds() * 1e6 / options.connections as f64;
+        report.insert("us_per_connection".into(), rounded(each, 2).into());
+        report.insert("rss_per_connection_kib".into(), per_connection(at_rest, before).into());
+    }
     if options.traffic > 0 {
         engine.restart_counts();
         engine.publish_in_a_loop(1, Until::Sent(options.traffic))?;
