@@ -16,6 +16,7 @@ import os
 import pathlib
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -109,7 +110,11 @@ def chosen(given):
 def play(place, given, scene, server):
     """One run: the figures of a line."""
     with Running(place, server, scene.skynet) as running:
-        started = {"start_ms": round(running.start_ms, 2), "rss_start_kib": running.resident_kib()}
+        started = {
+            "start_ms": round(running.start_ms, 2),
+            "rss_start_kib": running.resident_kib(),
+            "program_kib": running.program_kib,
+        }
         command = [
             place.load,
             *scene.command(given.seconds, min(1.0, given.seconds / 4), given.quick),
@@ -250,6 +255,8 @@ def main():
 
 
 if __name__ == "__main__":
+    # What was started is stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare.py: told to end"))
     try:
         sys.exit(main())
     except (Problem, OSError, ValueError) as problem:

@@ -7,6 +7,7 @@ target/bench, Debian's packages excepted.
 import os
 import pathlib
 import shlex
+import shutil
 import socket
 import subprocess
 import time
@@ -38,8 +39,9 @@ class Place:
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    """A port of 127.0.0.1 that nobody has now, nor had a moment ago: not everybody could listen there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
@@ -72,7 +74,9 @@ class Server:
     debian = ()
     # It is ours, so anything wrong with it is a failure.
     ours = False
-    # What it is, under the tables.
+    # The first word of its command is all of its program, not what runs it.
+    alone = True
+    # What it is, above the tables.
     about = ""
 
     def __init__(self, name):
@@ -129,6 +133,7 @@ class Floor(Server):
 
 
 class Ws(Server):
+    alone = False
     about = f"a small server of ours on npm's {NODE_PACKAGE}, in Node"
 
     def install(self, place):
@@ -154,6 +159,7 @@ class Ws(Server):
 
 
 class Uws(Server):
+    alone = False
     about = (
         f"a small server of ours on uWebSockets (C++), by PyPI's {PYTHON_PACKAGE};"
         " Python sees each message once"
@@ -254,6 +260,9 @@ class Running:
         command, more = server.command(place, self.port, settings)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SKYNET_")}
         environment |= {key: str(value) for key, value in more.items()}
+        program = shutil.which(str(command[0]), path=environment.get("PATH"))
+        # Of programs that share nothing but the system's libraries.
+        self.program_kib = os.stat(program).st_size // 1024 if program and server.alone else None
         # What it logs is kept until the next run, for whoever looks for the reason of a failure.
         self.log = place.folder / f"{server.name}.log"
         with open(self.log, "wb") as log:

@@ -4,6 +4,7 @@ A line is what compare.py writes: {"scene", "server", "round", "start_ms", "rss_
 report being the generator's, or {"scene", "server", "round", "problem"} for a run that failed.
 """
 
+import math
 import pathlib
 import platform
 import statistics
@@ -59,8 +60,9 @@ def number(value, digits=3):
         return "–"
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text else f"{value:.5f}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{value:.{max(places, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def milliseconds(report_us):
@@ -95,6 +97,7 @@ def delays(runs, scene, server):
 def connections(runs):
     """What connections cost: one row for each figure."""
     figures = [
+        ("the program's file, KiB", "alone", "program_kib"),
         ("resident memory at the start, KiB", "alone", "rss_start_kib"),
         ("from the start to serving, ms", "alone", "start_ms"),
         ("CPU while nobody is connected, % of a core", "alone", "idle_cpu_share"),
@@ -168,7 +171,8 @@ def wrong(runs):
         f"- {server}, {scene}: {'; '.join(dict.fromkeys(what))}" for (server, scene), what in found.items()
     ]
     checked = sum(figure(line, "deliveries") or 0 for line in runs.lines)
-    head = f"**Loss and order.** {checked:,} deliveries were checked, in {len(runs.by):,} run{'s' * (len(runs.by) > 1)}"
+    plural = "s" * (len(runs.by) > 1)
+    head = f"**Loss and order.** {checked:,} deliveries were checked, in {len(runs.by):,} run{plural}"
     return (
         f"{head}; none was lost, repeated, cut or out of order."
         if not lines
