@@ -3,18 +3,19 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
-use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures, HubTokens};
+use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, Loaded};
-use crate::gateway::Gateway;
-use crate::http::{self, Limits, Service};
+use crate::config::{Config, Effective, ListedChannel, Loaded};
+use crate::gateway::{Entrance, Gateway};
+use crate::http::{self, Counted, Limits, Routes, Service};
 use crate::hub::{Hub, HubLimits};
-use crate::metrics::{Metrics, Readings};
+use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
-use crate::protocol::CloseReason;
+use crate::pages::{self, Addresses};
+use crate::protocol::{ChannelName, CloseReason};
 use crate::telemetry;
 use poem::endpoint::BoxEndpoint;
-use poem::{EndpointExt, Response};
+use poem::{Endpoint, EndpointExt, Response};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -45,8 +46,15 @@ pub struct App {
     gateway: Gateway,
     metrics: Arc<Metrics>,
     effective: Effective,
+    /// Reads on from who can reach the hub.
+    what_guests_may: &'static str,
     head_timeout: Duration,
     max_body_bytes: usize,
+    capacities: Capacities,
+    /// Whether the metrics ask for a token on a listener of the owner's own.
+    metrics_need_token: bool,
+    /// Where players reach the hub.
+    addresses: Addresses,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
     /// Kept, because tokens count as gone when nobody could change them any more.
@@ -121,22 +129,33 @@ impl App {
         if let Some(path) = &config.admin.bans_file {
             hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
         }
+        hub.count_channels(counted_channels(&config));
         let metrics = Arc::new(Metrics::new());
-        let tokens = HubTokens::new(&config.hub.tokens);
+        let entrance = Entrance::new(&config);
+        let what_guests_may = what_guests_may(&entrance);
         let (access, tokens_kept) = access(&config).unzip();
         Ok(Self {
-            gateway: Gateway::new(hub.clone(), &config.limits, tokens, metrics.clone()),
+            gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
             hub,
             metrics,
             effective,
+            what_guests_may,
             head_timeout: config.limits.handshake_timeout,
             max_body_bytes: config.limits.max_frame_bytes,
+            capacities: capacities(&config),
+            metrics_need_token: config.metrics.require_token,
+            addresses: Addresses::new(&config.hub),
             access,
             _tokens: tokens_kept,
             hub_listener,
             hub_address,
             admin,
         })
+    }
+
+    /// The hub that it serves.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// The address that clients connect to.
@@ -154,7 +173,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         info!(listener = "hub", address = %self.hub_address, "listening");
         info!(listener = "admin", address = %self.admin_address(), "listening");
-        info!("{}", who_can_reach(self.hub_address));
+        info!("{}", who_can_reach(self.hub_address, self.what_guests_may));
 
         // Dropped at the end, which ends whatever still runs.
         let mut tasks = JoinSet::new();
@@ -206,33 +225,111 @@ impl App {
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
         });
-        let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
-        let metrics = ops::metrics(self.metrics.clone(), move || Readings {
-            hub: hub.stats(),
-            partial_bytes: gateway.partial_bytes(),
-            log_lines_dropped: telemetry::dropped_lines(),
-            api_auth_failures: access.as_ref().map_or(0, Access::failures),
-        });
-        let hub = ops::health(self.gateway.routes(), &self.hub);
+        let metrics = self.metrics_page();
+        let mut hub_routes = Plan::new(&self.metrics);
+        hub_routes.serve(&["/healthz", "/readyz", "/connect"]);
+        hub_routes.serve(&pages::PATHS);
+        let hub = pages::add(self.gateway.routes(), self.addresses.clone());
+        let hub = ops::health(hub, &self.hub);
         if !shared {
-            let admin = ops::health(poem::Route::new(), &self.hub).at("/metrics", metrics);
-            let admin = match api {
-                Some(api) => admin.nest_no_strip("/", api),
-                None => admin,
+            let mut routes = Plan::new(&self.metrics);
+            routes.serve(&["/healthz", "/readyz", "/metrics"]);
+            let metrics = match (&self.access, self.metrics_need_token) {
+                (_, false) => metrics.map_to_response().boxed(),
+                (Some(access), true) => api::behind_token(access, metrics).boxed(),
+                (None, true) => api::without_token().boxed(),
             };
-            return (self.gateway.or_sentence(hub).boxed(), admin.map_to_response().boxed());
+            let mut admin = ops::health(poem::Route::new(), &self.hub).at("/metrics", metrics);
+            if let Some(api) = api {
+                routes.serve_api("/");
+                admin = admin.nest_no_strip("/", api);
+            }
+            let hub = self.gateway.or_sentence(hub);
+            return (hub_routes.count(hub), routes.count(admin.map_to_response()));
         }
         let hub = match (api, &self.access) {
             (Some(api), Some(access)) => {
+                hub_routes.serve(&["/metrics"]);
+                hub_routes.serve_api("/admin");
                 let hub = hub.at("/metrics", api::behind_token(access, metrics));
                 let api = Arc::new(api);
                 SHARED_PATHS.iter().fold(hub, |hub, path| hub.nest_no_strip(path, api.clone()))
             }
             _ => hub,
         };
-        (self.gateway.or_sentence(hub).boxed(), poem::Route::new().map_to_response().boxed())
+        let hub = hub_routes.count(self.gateway.or_sentence(hub));
+        (hub, poem::Route::new().map_to_response().boxed())
+    }
+
+    fn metrics_page(&self) -> poem::RouteMethod {
+        let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
+        let capacities = self.capacities;
+        ops::metrics(self.metrics.clone(), move || Readings {
+            hub: hub.stats(),
+            capacities,
+            partial_bytes: gateway.partial_bytes(),
+            log_lines_dropped: telemetry::dropped_lines(),
+            api_auth_failures: access.as_ref().map_or(0, Access::failures),
+            api_held_back: access.as_ref().map_or(0, Access::turned_away),
+        })
     }
 }
+
+/// The routes of a listener, as its requests are counted by them.
+struct Plan {
+    routes: Routes,
+    metrics: Arc<Metrics>,
+}
+
+impl Plan {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        Self { routes: Routes::default(), metrics: metrics.clone() }
+    }
+
+    /// Adds routes that the API's document does not have.
+    fn serve(&mut self, paths: &[&str]) {
+        for path in paths {
+            self.routes.add(path, path);
+            for status in USUAL.iter().filter(|(of, _)| of == path).flat_map(|(_, all)| *all) {
+                self.metrics.expect_http(path, "GET", status);
+            }
+        }
+        // As good as without the slash at the end.
+        for path in paths.iter().filter(|path| SLASHED.contains(path)) {
+            self.routes.add(&format!("{path}/"), path);
+        }
+    }
+
+    /// Adds the API's, whose index is `index`.
+    fn serve_api(&mut self, index: &str) {
+        self.serve(&[index, "/docs", "/openapi.json"]);
+        for (path, method, status) in api::answers() {
+            self.routes.add(&path, &path);
+            self.metrics.expect_http(&path, &method, &status);
+        }
+    }
+
+    fn count(self, endpoint: impl Endpoint<Output = Response> + 'static) -> Pages {
+        Counted::new(endpoint, self.routes, self.metrics).boxed()
+    }
+}
+
+/// What the routes that are not in the API's document may answer to GET.
+const USUAL: [(&str, &[&str]); 10] = [
+    ("/", &["200", "304", "400", "421"]),
+    ("/admin", &["200", "421"]),
+    ("/connect", &["101", "400", "426", "503"]),
+    ("/docs", &["200", "421"]),
+    ("/healthz", &["200"]),
+    ("/install.lua", &["200", "304", "400"]),
+    ("/metrics", &["200", "401", "429"]),
+    ("/openapi.json", &["200", "421"]),
+    ("/readyz", &["200", "503"]),
+    ("/skynet.lua", &["200", "304", "400"]),
+];
+
+/// Routes that a slash may follow.
+const SLASHED: [&str; 2] = ["/connect", "/docs"];
 
 type Pages = BoxEndpoint<'static, Response>;
 
@@ -259,6 +356,26 @@ fn hub_limits(config: &Config) -> HubLimits {
     }
 }
 
+fn capacities(config: &Config) -> Capacities {
+    Capacities {
+        clients: config.limits.max_clients,
+        log_messages: config.message_log.max_messages,
+        log_bytes: config.message_log.max_bytes,
+        queue_bytes: config.limits.max_queue_bytes,
+        queued_bytes: config.limits.total_queue_bytes,
+        partial_bytes: config.limits.total_partial_bytes,
+    }
+}
+
+/// The channels that are counted one by one, as the protocol knows them.
+fn counted_channels(config: &Config) -> Vec<ChannelName> {
+    let names = config.metrics.channels.iter().filter_map(|channel| match channel {
+        ListedChannel::Text(text) => Some(ChannelName::from_text(text)),
+        ListedChannel::Number(number) => ChannelName::from_number(*number),
+    });
+    names.collect()
+}
+
 /// Who may use the owner's API; nobody, if there is no token and none can be kept.
 fn access(config: &Config) -> Option<(Access, watch::Sender<AdminTokens>)> {
     match AdminToken::find(&config.admin) {
@@ -275,8 +392,17 @@ fn access(config: &Config) -> Option<(Access, watch::Sender<AdminTokens>)> {
     }
 }
 
-/// In one line, who can reach the hub, and which setting changes that.
-fn who_can_reach(hub: SocketAddr) -> String {
+/// What whoever reaches the hub may do there; reads on from that.
+fn what_guests_may(entrance: &Entrance) -> &'static str {
+    match entrance.guest() {
+        None => ", and use it with a token of hub.tokens",
+        Some(Some(_)) => ", and do there what [guests] allows",
+        Some(None) => ", read its channels and write to them",
+    }
+}
+
+/// In one line, who can reach the hub and do there what guests may, and which setting changes that.
+fn who_can_reach(hub: SocketAddr, what_guests_may: &str) -> String {
     let ip = hub.ip().to_canonical();
     if ip.is_loopback() {
         return "only programs on this machine can reach the hub, the Minecraft server's computers \
@@ -288,7 +414,5 @@ fn who_can_reach(hub: SocketAddr) -> String {
     } else {
         format!("every machine that can reach {ip}")
     };
-    format!(
-        "{whom} can reach the hub, read its channels and write to them; hub.listen changes that"
-    )
+    format!("{whom} can reach the hub{what_guests_may}; hub.listen changes that")
 }

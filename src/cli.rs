@@ -25,7 +25,7 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Start the hub (what happens without a command)
     Serve,
@@ -36,6 +36,13 @@ pub enum Command {
     /// Print the OpenAPI document of the owner's API
     #[command(name = "openapi")]
     OpenApi,
+    /// Print the rule that lets the game's computers reach this hub, or check whether they will
+    #[command(name = "cc-config")]
+    CcConfig {
+        /// The game server's computercraft-server.toml, to be checked; exit code 0 if all is well, else 1
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
     /// Print the owner's token, which is made and kept at first when none is configured
     Token,
 }
@@ -76,7 +83,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 impl Cli {
     /// What to do.
     pub fn command(&self) -> Command {
-        self.command.unwrap_or(Command::Serve)
+        self.command.clone().unwrap_or(Command::Serve)
     }
 
     /// Where the settings come from: the flags given here, and the environment that is passed in.
@@ -121,6 +128,16 @@ mod tests {
         assert_eq!(parse(&[]).command(), Command::Serve);
         assert_eq!(parse(&["serve"]).command(), Command::Serve);
         assert_eq!(parse(&["token"]).command(), Command::Token);
+    }
+
+    #[test]
+    fn cc_config_checks_a_file_when_one_is_named() {
+        assert_eq!(parse(&["cc-config"]).command(), Command::CcConfig { check: None });
+        let check = Some("a.toml".into());
+        assert_eq!(
+            parse(&["cc-config", "--check", "a.toml"]).command(),
+            Command::CcConfig { check }
+        );
     }
 
     #[test]

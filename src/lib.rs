@@ -8,6 +8,7 @@
 //! - [`metrics`]: what Prometheus is told.
 //! - [`ops`]: health, readiness and the metrics' endpoint.
 //! - [`api`]: the owner's API.
+//! - [`pages`]: what the hub serves to players: a page, the installer, the library.
 //! - [`http`]: the accept loop under every listener.
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
@@ -16,14 +17,17 @@
 //! - [`shutdown`]: the signals that end the program.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
+//! - [`cc_config`]: what the game's own configuration must say, and whether it does.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
-//! `access` knows `config`; `metrics` reads the hub's figures; `gateway`, `ops` and `api` know those
-//! and not each other; `app` knows all.
+//! `access` knows `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
+//! `pages` how large they are.
 
 pub mod access;
 pub mod api;
 pub mod app;
+pub mod cc_config;
 pub mod cli;
 pub mod config;
 pub mod descriptors;
@@ -32,6 +36,7 @@ pub mod http;
 pub mod hub;
 pub mod metrics;
 pub mod ops;
+pub mod pages;
 pub mod protocol;
 pub mod shutdown;
 pub mod telemetry;

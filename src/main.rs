@@ -1,7 +1,8 @@
 //! Arguments, configuration, telemetry, then the hub until a signal ends it.
 //!
 //! Exit codes: 0 after a requested end; 64 for a command line or configuration that cannot be used,
-//! before anything is bound, and when there is no token to print; 69 when the hub cannot start; 128 and the number of the signal when a
+//! before anything is bound, and when what was asked for cannot be printed; 69 when the hub cannot
+//! start; 1 when `cc-config --check` finds something wrong; 128 and the number of the signal when a
 //! second signal ends the process at once.
 
 use std::{
@@ -15,11 +16,14 @@ use skynet::{
     access::{AdminToken, Place},
     api,
     app::App,
+    cc_config,
     cli::{Cli, Command},
     config::{self, Config, DEFAULT_FILE, Loaded},
     descriptors, shutdown, telemetry,
 };
 
+/// What was checked is not as it should be.
+const BAD: u8 = 1;
 /// The command line or the configuration cannot be used (`EX_USAGE` of sysexits).
 const UNUSABLE: u8 = 64;
 /// The hub cannot start (`EX_UNAVAILABLE` of sysexits).
@@ -43,6 +47,24 @@ fn main() -> ExitCode {
         Command::DefaultConfig => print(DEFAULT_FILE),
         Command::OpenApi => print(api::document()),
         Command::CheckConfig => configured(cli, |loaded| print(loaded.effective)),
+        Command::CcConfig { check: None } => {
+            configured(cli, |loaded| match cc_config::advice(&loaded.config) {
+                Ok(advice) => print(advice),
+                Err(error) => fail(UNUSABLE, error),
+            })
+        }
+        Command::CcConfig { check: Some(file) } => {
+            configured(cli, |loaded| {
+                match cc_config::check(&loaded.config, &file, cc_config::resolve) {
+                    Ok(report) if report.is_good() => print(report),
+                    Ok(report) => match print(report) {
+                        ExitCode::SUCCESS => ExitCode::from(BAD),
+                        failed => failed,
+                    },
+                    Err(error) => fail(UNUSABLE, error),
+                }
+            })
+        }
         Command::Token => configured(cli, |loaded| token(&loaded.config)),
         Command::Serve => configured(cli, |loaded| match serve(loaded) {
             Ok(()) => ExitCode::SUCCESS,

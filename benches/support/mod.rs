@@ -20,8 +20,6 @@ const ADDRESSES: usize = 20;
 const SPARE_HERE: u64 = 64;
 /// Descriptors that the server keeps free, and places for clients that it has to spare.
 const SPARE_SERVER: u64 = 256 + 16;
-/// Clock ticks a second in `/proc/PID/stat`: the same on every Linux that Rust supports.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The number among the arguments, of which cargo's own `--bench` is one; `default` without one.
 pub fn count(arguments: &[String], default: usize) -> Result<usize, String> {
@@ -122,24 +120,32 @@ impl Server {
             let path = format!("/proc/{}/{file}", self.process.id());
             std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
         };
-        let (status, stat) = (read("status")?, read("stat")?);
+        let status = read("status")?;
         let rss_kib =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
-        // The name of the program, which may hold spaces, ends at the last bracket; user and
-        // system time are the 12th and 13th field after it.
-        let ticks: Vec<f64> = stat
-            .rsplit(')')
-            .next()
-            .into_iter()
-            .flat_map(|fields| fields.split_whitespace().skip(11).take(2))
-            .filter_map(|field| field.parse().ok())
-            .collect();
-        match (rss_kib.and_then(|kib| kib.parse().ok()), &ticks[..]) {
-            (Some(rss_kib), [user, system]) => {
-                Ok(Usage { rss_kib, cpu_s: (user + system) / TICKS_PER_SECOND })
-            }
-            _ => Err("/proc does not tell the server's memory and CPU time".into()),
+        let rss_kib = rss_kib.and_then(|kib| kib.parse().ok());
+        let rss_kib = rss_kib.ok_or("/proc does not tell the server's memory")?;
+        Ok(Usage { rss_kib, cpu_s: self.cpu_ns()? as f64 / 1e9 })
+    }
+
+    /// CPU time of all threads until now, to the nanosecond: `/proc/PID/stat` tells hundredths of a
+    /// second. The threads of the server that end are few, and idle before.
+    fn cpu_ns(&self) -> Result<u64, String> {
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let failed = |error: std::io::Error| format!("{tasks}: {error}");
+        let mut sum = 0;
+        for task in std::fs::read_dir(&tasks).map_err(failed)? {
+            let times =
+                match std::fs::read_to_string(task.map_err(failed)?.path().join("schedstat")) {
+                    Ok(times) => times,
+                    // A thread that has ended since the list was made.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(failed(error)),
+                };
+            let on_cpu = times.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+            sum += on_cpu.ok_or_else(|| format!("{tasks}/*/schedstat says {times:?}"))?;
         }
+        Ok(sum)
     }
 }
 
@@ -162,7 +168,8 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 
 /// A websocket client of as little as will do.
 pub struct Client {
-    stream: TcpStream,
+    /// Its socket, for who reads without a look at what comes.
+    pub stream: TcpStream,
 }
 
 impl Client {

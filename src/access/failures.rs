@@ -26,6 +26,8 @@ pub struct Failures {
 struct Counts {
     waiting: AtomicUsize,
     total: AtomicU64,
+    /// Those of them that were not let wait.
+    turned_away: AtomicU64,
 }
 
 /// The right to hold back one answer, given back when it is dropped.
@@ -45,16 +47,23 @@ impl Failures {
     pub fn begin(&self) -> Option<Waiting> {
         self.counts.total.fetch_add(1, Ordering::Relaxed);
         let one_more = |waiting| (waiting < MAX_WAITING).then_some(waiting + 1);
-        self.counts
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .ok()
-            .map(|_| Waiting { counts: self.counts.clone() })
+        let waits =
+            self.counts.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        if waits.is_err() {
+            self.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Waiting { counts: self.counts.clone() })
     }
 
     /// Wrong tokens since the start, those that were answered at once among them.
     pub fn total(&self) -> u64 {
         self.counts.total.load(Ordering::Relaxed)
+    }
+
+    /// Wrong tokens that were answered at once since the start.
+    pub fn turned_away(&self) -> u64 {
+        self.counts.turned_away.load(Ordering::Relaxed)
     }
 
     /// Answers that wait now: at most [`MAX_WAITING`].
@@ -80,6 +89,7 @@ mod tests {
         assert!(failures.begin().is_none());
         assert!(failures.clone().begin().is_none());
         assert_eq!((failures.waiting(), failures.total()), (32, 34));
+        assert_eq!(failures.turned_away(), 2);
         waiting.pop();
         assert_eq!(failures.waiting(), 31);
         let again = failures.clone().begin();

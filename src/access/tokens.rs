@@ -72,8 +72,9 @@ impl HubTokens {
         Self { entries: tokens.iter().map(entry).collect() }
     }
 
-    /// The name that the presented token proves; `None` when it is none of them.
-    pub fn name_of(&self, presented: &str) -> Option<&str> {
+    /// The entry whose token is presented: its place in the configuration, and the name that the
+    /// token proves; `None` when it is none of them.
+    pub fn find(&self, presented: &str) -> Option<(usize, &str)> {
         let presented = Hashed::new(presented);
         // Counted from 1; 0 is no entry.
         let mut found = 0_u64;
@@ -83,7 +84,7 @@ impl HubTokens {
             }
         }
         let index = usize::try_from(found).ok()?.checked_sub(1)?;
-        Some(self.entries[index].name.as_str())
+        Some((index, self.entries[index].name.as_str()))
     }
 
     /// Whether the name is configured, so that only its token gives it.
@@ -143,11 +144,11 @@ mod tests {
         let tokens = [("a", "first"), ("b", "second"), ("c", "third")];
         let tokens = tokens.map(|(name, token)| HubToken::new(name, Secret::new(token)));
         let known = HubTokens::new(&tokens);
-        assert_eq!(known.name_of("first"), Some("a"));
-        assert_eq!(known.name_of("second"), Some("b"));
-        assert_eq!(known.name_of("third"), Some("c"));
+        assert_eq!(known.find("first"), Some((0, "a")));
+        assert_eq!(known.find("second"), Some((1, "b")));
+        assert_eq!(known.find("third"), Some((2, "c")));
         for wrong in ["", "firs", "First", "first ", "a"] {
-            assert_eq!(known.name_of(wrong), None, "{wrong:?}");
+            assert_eq!(known.find(wrong), None, "{wrong:?}");
         }
         assert!(known.has_name("b") && !known.has_name("B") && !known.has_name("second"));
         assert!(!known.is_empty());
@@ -159,10 +160,10 @@ mod tests {
         token.token = None;
         let known = HubTokens::new(&[token]);
         assert!(known.has_name("a"));
-        assert_eq!(known.name_of(""), None);
-        assert_eq!(known.name_of("x"), None);
+        assert_eq!(known.find(""), None);
+        assert_eq!(known.find("x"), None);
         let none = HubTokens::default();
         assert!(none.is_empty());
-        assert_eq!(none.name_of("x"), None);
+        assert_eq!(none.find("x"), None);
     }
 }

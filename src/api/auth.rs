@@ -54,6 +54,11 @@ impl Access {
         self.failures.total()
     }
 
+    /// Calls that were turned away because too many wrong tokens waited for their answer.
+    pub fn turned_away(&self) -> u64 {
+        self.failures.turned_away()
+    }
+
     /// Refuses a request for a host that this is not.
     pub(super) fn check_host(&self, request: &Request) -> Result<(), Problem> {
         let named = request.uri().authority().map(|authority| authority.as_str());

@@ -4,7 +4,7 @@ use super::answer::{Answer, Done};
 use super::auth::{Owner, Reader};
 use super::body::JsonText;
 use super::channel_param::ChannelParam;
-use super::models::{Client, ClientPage, ClientState, Kicked};
+use super::models::{Client, ClientPage, ClientRights, ClientState, Kicked};
 use super::paging::{Listing, Order, Page, Place, default_limit};
 use super::problem::{Code, Problem, failures};
 use super::types::{ChannelValue, Network, Span};
@@ -237,7 +237,8 @@ impl Clients {
         let hub = &self.0.hub;
         let open = hub.see_client(id.0, |view| {
             let names = view.open().cloned().map(ChannelValue).collect();
-            Client { open: Some(names), ..Client::open(view.summary()) }
+            let rights = ClientRights::new(view.info().rights.as_deref());
+            Client { open: Some(names), rights: Some(rights), ..Client::open(view.summary()) }
         });
         let closed = || {
             let departed = hub.departed();

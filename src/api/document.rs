@@ -40,6 +40,21 @@ pub(super) fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
         .server(ServerObject::new(PREFIX).description("This server"))
 }
 
+/// What an operation may answer: its path, with parameters in braces, its method, and a status.
+pub fn answers() -> Vec<(String, String, String)> {
+    let document: Value = parsed(&document());
+    let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let mut answers = Vec::new();
+    for (path, operations) in members(&document["paths"]) {
+        for (method, operation) in members(&operations) {
+            for (status, _) in members(&operation["responses"]) {
+                answers.push((format!("{PREFIX}{path}"), method.to_uppercase(), status));
+            }
+        }
+    }
+    answers
+}
+
 /// The OpenAPI document, as JSON with a line break at its end.
 pub fn document() -> String {
     static DOCUMENT: OnceLock<String> = OnceLock::new();

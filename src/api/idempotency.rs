@@ -108,7 +108,7 @@ mod tests {
         let stamp = Stamper::new(1).next(1_700_000_000_000);
         let mut draft = Draft::new(ChannelName::from_text("doors"), 0);
         draft.push("\"message\"", &number.to_string());
-        Published { event: draft.stamp(stamp).0, reached: number }
+        Published { event: draft.stamp(stamp), reached: number }
     }
 
     #[test]

@@ -30,18 +30,18 @@ mod stream;
 mod types;
 
 pub use auth::Access;
-pub use document::document;
+pub use document::{answers, document};
 
 use crate::config::Effective;
 use crate::hub::Hub;
 use crate::protocol::CommandLimits;
 use idempotency::Remembered;
 use paths::Paths;
-use poem::endpoint::BoxEndpoint;
+use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route};
 use poem_openapi::Tags;
-use problem::Problem;
+use problem::{Code, Problem};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
@@ -174,6 +174,15 @@ pub fn behind_token(
         paths: Arc::new(Paths::of::<()>(PREFIX)),
         max_body_bytes: 0,
     }
+}
+
+/// Answers every request that it takes a token, which nobody can have: the API is off.
+pub fn without_token() -> impl Endpoint<Output = Response> + 'static {
+    make_sync(|_| {
+        let detail = "a token is needed and none is known: the admin API is off, and the log of the \
+                      start says why; admin.token gives it one";
+        Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail).into_response()
+    })
 }
 
 /// What a request must show.

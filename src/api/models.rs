@@ -1,15 +1,12 @@
 //! What answers look like.
 
-use super::types::{ChannelValue, Time};
+use super::types::{ChannelValue, PatternValue, Time};
 use crate::hub::{self, ClientSummary, Departed};
 use crate::protocol::{CloseReason, CommandKind, RefusalReason};
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-/// The version of the protocol that clients speak.
-pub(super) const PROTOCOL: u32 = 1;
 
 /// A channel: somebody listens to it, or the log holds messages of it.
 #[derive(Debug, Object, Serialize)]
@@ -130,9 +127,45 @@ pub struct Client {
     /// The channels it has open, in the order of opening; in the answer about one client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open: Option<Vec<ChannelValue>>,
+    /// What it may do; in the answer about one client that is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rights: Option<ClientRights>,
     /// Why it has gone, if it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<Closed>,
+}
+
+/// What a client may do.
+#[derive(Debug, Object, Serialize)]
+pub struct ClientRights {
+    /// Whether anything is denied to it; if not, it may do everything.
+    pub restricted: bool,
+    /// The channels that it may open and see in the log.
+    pub read: Vec<PatternValue>,
+    /// The channels that it may send to.
+    pub write: Vec<PatternValue>,
+    /// Whether it may open `*` and so read every channel, whatever `read` says.
+    pub hear_all: bool,
+    /// Whether it may ask for the log.
+    pub log: bool,
+}
+
+impl ClientRights {
+    /// What a client may do; everything, if it has no rights of its own.
+    pub(super) fn new(rights: Option<&hub::Rights>) -> Self {
+        let everything = hub::Patterns::every();
+        let list = |patterns: Option<&hub::Patterns>| {
+            let patterns = patterns.unwrap_or(&everything).as_json();
+            patterns.map(|pattern| PatternValue(pattern.to_owned())).collect()
+        };
+        Self {
+            restricted: rights.is_some(),
+            read: list(rights.map(|rights| &rights.read)),
+            write: list(rights.map(|rights| &rights.write)),
+            hear_all: rights.is_none_or(|rights| rights.hear_all),
+            log: rights.is_none_or(|rights| rights.log),
+        }
+    }
 }
 
 impl Client {
@@ -149,7 +182,7 @@ impl Client {
             computer_id: info.identity.computer_id.map(Into::into),
             computer_label: info.identity.label.map(Into::into),
             user_agent: info.user_agent.map(Into::into),
-            protocol: PROTOCOL,
+            protocol: client.version.number(),
             connected_at: Time(client.connected_at_ms),
             last_activity: Time(client.last_activity_ms),
             channels: client.channels as u64,
@@ -163,6 +196,7 @@ impl Client {
             bytes_out: counters.bytes_out,
             dropped: counters.dropped,
             open: None,
+            rights: None,
             closed: None,
         }
     }
@@ -347,7 +381,8 @@ pub struct Totals {
     pub commands: BTreeMap<String, u64>,
     /// Commands refused, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Frames queued for clients and dropped, by the reason of the connection's end.
+    /// Frames queued for clients and dropped, by the reason of the connection's end; `paced` are
+    /// events left out for clients that want so many frames a second.
     pub dropped: BTreeMap<String, u64>,
     /// Connections that ended, by reason.
     pub disconnects: BTreeMap<String, u64>,
@@ -356,6 +391,7 @@ pub struct Totals {
 impl From<hub::Stats> for Stats {
     fn from(stats: hub::Stats) -> Self {
         let totals = stats.totals;
+        let messages = totals.all_messages();
         let by_reason = |figures: [u64; CloseReason::ALL.len()]| {
             labelled(CloseReason::ALL.map(CloseReason::label), figures)
         };
@@ -369,14 +405,17 @@ impl From<hub::Stats> for Stats {
             queued_bytes: stats.queued_bytes as u64,
             longest_queue_bytes: stats.longest_queue_bytes as u64,
             totals: Totals {
-                messages: totals.messages,
+                messages,
                 delivered: totals.delivered,
                 evicted: totals.evicted,
                 bytes_in: totals.bytes_in,
                 bytes_out: totals.bytes_out,
                 commands: labelled(CommandKind::ALL.map(CommandKind::label), totals.commands),
                 refused: labelled(RefusalReason::LABELS, totals.refused),
-                dropped: by_reason(totals.dropped),
+                dropped: totals
+                    .dropped_frames()
+                    .map(|(reason, frames)| (reason.to_owned(), frames))
+                    .collect(),
                 disconnects: by_reason(totals.disconnects),
             },
         }

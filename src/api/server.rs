@@ -3,10 +3,11 @@
 use super::answer::Answer;
 use super::auth::{Owner, Reader};
 use super::body::JsonText;
-use super::models::{Info, LogLevel, PROTOCOL, Setting, Settings, Stats};
+use super::models::{Info, LogLevel, Setting, Settings, Stats};
 use super::problem::{Problem, failures};
 use super::types::Time;
 use super::{Shared, Tag};
+use crate::protocol::Version;
 use crate::telemetry;
 use poem_openapi::OpenApi;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl Server {
         let since = self.0.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Answer::of(&Info {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocol_versions: vec![PROTOCOL],
+            protocol_versions: Version::ALL.map(Version::number).to_vec(),
             started_at: Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             uptime_seconds: self.0.started_instant.elapsed().as_secs(),
             stopping: self.0.hub.is_stopping(),

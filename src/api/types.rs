@@ -98,6 +98,52 @@ impl ParseFromJSON for ChannelValue {
     }
 }
 
+/// A pattern of channels in an answer: the JSON text of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatternValue(pub String);
+
+plain_type!(
+    PatternValue,
+    MetaSchema {
+        description: Some(
+            "A text channel, `*` in it standing for any characters and `*` alone for every \
+             channel; a number channel; or two numbers, and the channels between them."
+        ),
+        one_of: ["string", "number"]
+            .map(|ty| MetaSchemaRef::Inline(Box::new(MetaSchema::new(ty))))
+            .into_iter()
+            .chain([MetaSchemaRef::Inline(Box::new(MetaSchema {
+                items: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema::new("number"))))),
+                min_items: Some(2),
+                max_items: Some(2),
+                ..MetaSchema::new("array")
+            }))])
+            .collect(),
+        example: Some(Value::from("public.*")),
+        ..MetaSchema::ANY
+    }
+);
+
+impl Serialize for PatternValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spelled: &RawValue =
+            serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        spelled.serialize(serializer)
+    }
+}
+
+impl ToJSON for PatternValue {
+    fn to_json(&self) -> Option<Value> {
+        serde_json::from_str(&self.0).ok()
+    }
+}
+
+impl ParseFromJSON for PatternValue {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        Ok(Self(value.unwrap_or_default().to_string()))
+    }
+}
+
 /// A moment, in milliseconds since 1970 UTC; in answers as RFC 3339 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);

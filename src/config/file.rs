@@ -5,7 +5,10 @@
 use std::{fs::File, io::Read, path::Path};
 
 use figment::value::{Dict, Value};
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
     error::{ConfigError, Origin},
@@ -18,6 +21,14 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Reads the file that was asked for.
 pub(super) fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
+    parse(&text(path)?, path, |line| Origin::File { path: path.to_owned(), line })
+}
+
+/// The text of a configuration file, at most 1 MiB.
+///
+/// # Errors
+/// [`ConfigError::Unreadable`]: it cannot be opened, is larger, or is not UTF-8.
+pub(crate) fn text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
     let mut bytes = Vec::new();
     File::open(path)
@@ -26,12 +37,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(unreadable("it is larger than 1MiB, so it is no configuration".into()));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let end = error.utf8_error().valid_up_to();
         let line = line_of(&error.as_bytes()[..end]);
         unreadable(format!("it is not UTF-8 text (line {line}); save it as UTF-8"))
-    })?;
-    parse(&text, path, |line| Origin::File { path: path.to_owned(), line })
+    })
 }
 
 /// Reads a TOML text; `origin` makes the origin of a setting from the number of its line.
@@ -40,20 +50,7 @@ pub(super) fn parse(
     path: &Path,
     origin: impl Fn(usize) -> Origin,
 ) -> Result<Vec<Given>, ConfigError> {
-    let document = DeTable::parse(text).map_err(|error| {
-        // The message of the parser is used, never its display: that repeats the line, and the line
-        // may hold a token.
-        let start = error.span().map_or(0, |span| span.start).min(text.len());
-        let before = &text.as_bytes()[..start];
-        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let line = &before[line_start..];
-        ConfigError::NotToml {
-            path: path.to_owned(),
-            line: line_of(before),
-            column: String::from_utf8_lossy(line).chars().count() + 1,
-            reason: explain(error.message(), line.contains(&b'=')),
-        }
-    })?;
+    let document = document(text, path)?;
     let at = |start: usize| origin(line_of(&text.as_bytes()[..start]));
     let mut given = Vec::new();
     for (name, value) in document.get_ref() {
@@ -85,6 +82,30 @@ pub(super) fn parse(
     Ok(given)
 }
 
+/// A TOML text, taken apart.
+///
+/// # Errors
+/// [`ConfigError::NotToml`], with the place at which reading stopped.
+pub(crate) fn document<'t>(
+    text: &'t str,
+    path: &Path,
+) -> Result<Spanned<DeTable<'t>>, ConfigError> {
+    DeTable::parse(text).map_err(|error| {
+        // The message of the parser is used, never its display: that repeats the line, and the line
+        // may hold a token.
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = &text.as_bytes()[..start];
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let line = &before[line_start..];
+        ConfigError::NotToml {
+            path: path.to_owned(),
+            line: line_of(before),
+            column: String::from_utf8_lossy(line).chars().count() + 1,
+            reason: explain(error.message(), line.contains(&b'=')),
+        }
+    })
+}
+
 /// The parser's words, and what an owner most likely has to do about them.
 fn explain(message: &str, in_a_value: bool) -> String {
     let words = message.replace('\n', ", ").replace(", expected nothing", "");
@@ -100,7 +121,7 @@ fn explain(message: &str, in_a_value: bool) -> String {
 }
 
 /// The number of the line that follows these bytes, from 1.
-fn line_of(before: &[u8]) -> usize {
+pub(crate) fn line_of(before: &[u8]) -> usize {
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 

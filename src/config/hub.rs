@@ -1,12 +1,17 @@
 //! `[hub]`: the public listener, where computers connect, and the tokens that prove a client's name.
 //!
-//! Tokens are read here, from the setting or from a file; who presents them is checked elsewhere.
+//! Tokens are read here, from the setting or from a file; who presents them is checked elsewhere,
+//! and what their holders may do stands in `rights`.
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AdminConfig, Secret, error::Problem, token, units};
+use super::{
+    AdminConfig, LimitsConfig, PublicUrl, RightsConfig, Secret, error::Problem, networks, token,
+    units,
+};
 
 /// The setting that holds the tokens.
 const TOKENS: &str = "hub.tokens";
@@ -21,14 +26,24 @@ pub struct HubConfig {
     /// The address and port that computers connect to. Port 0 lets the system choose one.
     #[serde(deserialize_with = "units::address")]
     pub listen: SocketAddr,
+    /// Where players reach the hub, when that is not what they ask for: `http` or `https`, a host
+    /// and perhaps a port.
+    #[serde(default)]
+    pub public_url: Option<PublicUrl>,
+    /// Networks of proxies in front of the hub, whose `X-Forwarded-Proto` is believed.
+    #[serde(default, deserialize_with = "networks::deserialize")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether a client without a good token is turned away.
+    #[serde(deserialize_with = "units::switch")]
+    pub require_token: bool,
     /// The names that a token proves, in the order of the file; names and tokens are unique.
     #[serde(default)]
     pub tokens: Vec<HubToken>,
 }
 
-/// A name, and the token that proves it.
+/// A name, the token that proves it, and what a client that shows it may do.
+// Names that are none are found before an entry is read; serde cannot both refuse them and flatten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct HubToken {
     /// The name, as [`is_client_name`] allows it.
     #[serde(default)]
@@ -38,15 +53,24 @@ pub struct HubToken {
     /// A file that holds the token alone. [`load`](super::load()) reads it; a path set later in
     /// code is not read.
     pub token_file: Option<PathBuf>,
+    /// What a client that shows the token may do.
+    #[serde(flatten)]
+    pub rights: RightsConfig,
     /// What `token_file` held when it was read.
     #[serde(skip)]
     from_file: Option<Secret>,
 }
 
 impl HubToken {
-    /// A name, and the token itself.
+    /// A name, and the token itself; who shows it may do everything.
     pub fn new(name: impl Into<String>, token: Secret) -> Self {
-        Self { name: name.into(), token: Some(token), token_file: None, from_file: None }
+        Self {
+            name: name.into(),
+            token: Some(token),
+            token_file: None,
+            rights: RightsConfig::default(),
+            from_file: None,
+        }
     }
 
     /// The token, wherever it was given. Only what was not read by [`load`](super::load()) can be
@@ -95,9 +119,19 @@ impl HubConfig {
         }
     }
 
-    pub(super) fn validate(&self, admin: &AdminConfig, problems: &mut Vec<Problem>) {
+    pub(super) fn validate(
+        &self,
+        admin: &AdminConfig,
+        limits: &LimitsConfig,
+        problems: &mut Vec<Problem>,
+    ) {
         if self.listen.ip().is_multicast() {
             problems.push(units::multicast("hub.listen", self.listen));
+        }
+        if self.require_token && self.tokens.is_empty() {
+            let text =
+                format!("is true, and there is no token: nobody could connect; add {TOKENS}");
+            problems.push(Problem::new("hub.require_token", text).beside(TOKENS));
         }
         for (index, entry) in self.tokens.iter().enumerate() {
             let before = &self.tokens[..index];
@@ -116,6 +150,11 @@ impl HubConfig {
                     .map(|(key, _)| format!("its token is that of {key}; give it one of its own"))
             });
             problems.extend(text.map(|text| in_entry(index, &entry.name, text)));
+            let rights = entry.rights.problems(limits).into_iter();
+            problems
+                .extend(rights.map(|(list, text)| {
+                    in_entry(index, &entry.name, format!("its {list} {text}"))
+                }));
         }
     }
 }

@@ -51,7 +51,8 @@ pub struct LimitsConfig {
     /// Commands a client may send at once: 1 to 1,000,000.
     #[serde(deserialize_with = "units::count")]
     pub message_burst: u32,
-    /// Time from the connection to a finished handshake: 100 ms to 10 minutes.
+    /// Time from the connection to a finished handshake, and for taking an answer that is none:
+    /// 100 ms to 10 minutes.
     #[serde(with = "units::duration")]
     pub handshake_timeout: Duration,
     /// Pause between pings: 100 ms to one hour.

@@ -8,11 +8,13 @@
 //! This module decides what a setting means. It builds nothing and binds nothing, and no other one
 //! looks at the environment. One file per section holds type and validation side by side:
 //!
-//! - [`HubConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`], [`TelemetryConfig`]
+//! - [`HubConfig`], [`RightsConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`],
+//!   [`MetricsConfig`], [`TelemetryConfig`]
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
-//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and durations as people write them, [`Secret`]
+//! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and
+//! durations as people write them, `lists` lists and `networks` networks, [`PublicUrl`] and [`Authority`] say where a hub is, [`Secret`]
 //! keeps tokens out of every output, [`ConfigError`] speaks to the owner, and [`Effective`] shows
 //! what applies and why.
 //!
@@ -21,13 +23,18 @@
 
 mod admin;
 mod error;
-mod file;
+pub(crate) mod file;
 mod given;
 mod hub;
 mod limits;
+mod lists;
 mod load;
 mod message_log;
+mod metrics;
+mod networks;
+mod public_url;
 mod report;
+mod rights;
 mod secret;
 mod settings;
 mod state_dir;
@@ -44,7 +51,10 @@ pub use hub::{HubConfig, HubToken, is_client_name};
 pub use limits::LimitsConfig;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
+pub use metrics::{ListedChannel, MetricsConfig};
+pub use public_url::{Authority, Host, NoAuthority, PublicUrl};
 pub use report::{Effective, Setting};
+pub use rights::{ChannelPattern, RightsConfig};
 pub use secret::Secret;
 pub use telemetry::{LogFormat, TelemetryConfig};
 
@@ -60,12 +70,16 @@ pub const DEFAULT_FILE: &str = include_str!("../../config.toml");
 pub struct Config {
     /// The public listener, for computers.
     pub hub: HubConfig,
+    /// What clients without a token may do.
+    pub guests: RightsConfig,
     /// The owner's listener.
     pub admin: AdminConfig,
     /// What clients may use, and what all of them together may.
     pub limits: LimitsConfig,
     /// How much the message log keeps.
     pub message_log: MessageLogConfig,
+    /// Who may see the metrics, and what they name.
+    pub metrics: MetricsConfig,
     /// What the program says about itself, and how.
     pub telemetry: TelemetryConfig,
 }
@@ -88,10 +102,12 @@ impl Config {
     /// where values came from, so the problems reported here name settings and no places.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        self.hub.validate(&self.admin, &mut problems);
+        self.hub.validate(&self.admin, &self.limits, &mut problems);
+        self.guests.validate_guests(&self.limits, &mut problems);
         self.admin.validate(&self.hub, &mut problems);
         self.limits.validate(&mut problems);
         self.message_log.validate(&self.limits, &mut problems);
+        self.metrics.validate(&self.hub, &self.admin, &self.limits, &mut problems);
         self.telemetry.validate(&mut problems);
         ConfigError::unless_empty(problems)
     }
@@ -118,6 +134,23 @@ impl Config {
                  accepts: a larger frame ends its connection",
                 limits::COMPUTER_FRAME_BYTES
             ));
+        }
+        if self.hub.require_token && self.guests.is_set() {
+            warnings.push(
+                "hub.require_token keeps out everybody without a token, so that what [guests] \
+                 says applies to nobody"
+                    .to_owned(),
+            );
+        }
+        let guests = ("[guests]".to_owned(), &self.guests);
+        let tokens = self.hub.tokens.iter();
+        let tokens = tokens.map(|entry| (format!("{:?} in hub.tokens", entry.name), &entry.rights));
+        for (whose, rights) in [guests].into_iter().chain(tokens) {
+            if rights.hears_more_than_it_reads() {
+                warnings.push(format!(
+                    "hear_all of {whose} lets it read every channel, whatever its read says"
+                ));
+            }
         }
         let admin = [
             ("the owner's token (admin.token or its file)".to_owned(), self.admin.admin_token()),
@@ -171,6 +204,7 @@ mod tests {
         assert_eq!(limits.ping_interval, Duration::from_secs(25));
         assert_eq!(config.message_log.max_messages, 10_000);
         assert_eq!(config.message_log.max_bytes, 64 << 20);
+        assert!(!config.metrics.require_token && config.metrics.channels.is_empty());
         assert_eq!(config.telemetry.log, "info");
         assert_eq!(config.telemetry.format, LogFormat::Auto);
     }

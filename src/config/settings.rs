@@ -10,7 +10,7 @@ use super::{
     DEFAULT_FILE,
     error::{Origin, Problem},
     given::{Given, VARIABLE_PREFIX},
-    tables::Tables,
+    tables::{Field, Tables},
 };
 
 /// The names of all settings.
@@ -38,12 +38,12 @@ impl Settings {
             {
                 section = name;
                 in_tables = false;
-            } else if let Some((name, _)) = line.split_once(" = ") {
+            } else if let Some((name, example)) = line.split_once(" = ") {
                 // What explains a setting begins with a hash and a space.
                 let name = name.strip_prefix('#').unwrap_or(name);
                 match tables.last_mut() {
                     _ if name.contains(' ') => {}
-                    Some(tables) if in_tables => tables.fields.push(name),
+                    Some(tables) if in_tables => tables.fields.push(Field::new(name, example)),
                     _ => known.push((section, name)),
                 }
             }
@@ -194,7 +194,7 @@ pub(super) fn nearest_word(wrong: &str, words: &[&'static str]) -> Option<&'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AdminConfig, Config, HubToken, Secret};
+    use crate::config::{AdminConfig, Config, HubToken, RightsConfig, Secret};
 
     fn complaint(key: &str, origin: Origin) -> String {
         let given = Given {
@@ -218,8 +218,17 @@ mod tests {
         config.admin.read_token_file = Some("x".into());
         config.admin.state_dir = Some("x".into());
         config.admin.bans_file = Some("x".into());
+        config.hub.public_url = "http://x".parse().ok();
+        let rights = RightsConfig {
+            read: Some(Vec::new()),
+            write: Some(Vec::new()),
+            hear_all: Some(true),
+            log: Some(true),
+        };
+        config.guests = rights.clone();
         let mut token = HubToken::new("x", Secret::new("x"));
         token.token_file = Some("x".into());
+        token.rights = rights;
         config.hub.tokens = vec![token];
         let table = toml::Table::try_from(&config).unwrap();
         let mut fields = Vec::new();
@@ -237,7 +246,9 @@ mod tests {
         let entry = table["hub"]["tokens"][0].as_table().unwrap();
         let settings = Settings::new();
         let [tokens] = settings.tables.as_slice() else { panic!("one list of tables") };
-        assert_eq!(tokens.fields, entry.keys().collect::<Vec<_>>());
+        let mut fields: Vec<_> = tokens.fields.iter().map(|field| field.name).collect();
+        fields.sort();
+        assert_eq!(fields, entry.keys().collect::<Vec<_>>());
     }
 
     #[test]
@@ -246,7 +257,7 @@ mod tests {
             let key = format!("{section}.{name}");
             assert_eq!(
                 AdminConfig::SECRETS.contains(&key.as_str()),
-                name.ends_with("token"),
+                name.ends_with("token") && name != "require_token",
                 "{key}"
             );
         }
@@ -257,7 +268,8 @@ mod tests {
         let lines: Vec<_> = DEFAULT_FILE.lines().collect();
         let settings = Settings::new();
         let single = settings.iter().map(|(_, name)| name);
-        for name in single.chain(settings.tables.iter().flat_map(|tables| tables.fields.clone())) {
+        let of_entries = settings.tables.iter().flat_map(|tables| &tables.fields);
+        for name in single.chain(of_entries.map(|field| field.name)) {
             let explained = lines.windows(2).any(|pair| {
                 let setting = pair[1].strip_prefix('#').unwrap_or(pair[1]);
                 let here = setting.starts_with(&format!("{name} = "))
@@ -280,7 +292,10 @@ mod tests {
             ("limit.max_clients", "did you mean [limits]?"),
             ("message-log.max_bytes", "did you mean [message_log]?"),
             ("telemetry.level", "[telemetry] has log, format"),
-            ("database.url", "the sections are hub, admin, limits, message_log, telemetry"),
+            (
+                "database.url",
+                "the sections are hub, guests, admin, limits, message_log, metrics, telemetry",
+            ),
         ] {
             let text = complaint(key, in_file());
             assert!(text.contains(nearest), "{key}: {text}");

@@ -1,23 +1,62 @@
 //! Settings that are a list of tables, `[[section.name]]`, which a file alone can hold.
 //!
-//! The names, and that every value is a text, are checked before anything is merged, so that all
-//! problems of all entries are found and reading them cannot fail. What the texts mean is for the
-//! section to say.
+//! The names, and that every value is of the kind that belongs there, are checked before anything is
+//! merged, so that all problems of all entries are found and reading them cannot fail. What the values
+//! mean is for the section to say.
 
 use figment::value::{Dict, Value};
 
 use super::{
     error::{Origin, Problem},
     given::Given,
-    settings, units,
+    rights, settings, units,
 };
+
+/// What kind of value a setting of an entry takes.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Truth,
+    /// A list of patterns of channels.
+    Patterns,
+}
+
+/// A setting of an entry.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    kind: Kind,
+}
+
+impl Field {
+    /// The setting whose example in the embedded file is `example`.
+    pub(super) fn new(name: &'static str, example: &str) -> Self {
+        let kind = match example.as_bytes().first() {
+            Some(b'"') => Kind::Text,
+            Some(b'[') => Kind::Patterns,
+            _ => Kind::Truth,
+        };
+        Self { name, kind }
+    }
+
+    /// What is wrong with the kind of a value.
+    fn check(self, value: &Value) -> Option<String> {
+        let name = self.name;
+        match (self.kind, value) {
+            (Kind::Text, Value::String(..)) | (Kind::Truth, Value::Bool(..)) => None,
+            (Kind::Text, _) => Some(format!("{name} is not a text; write it in quotes")),
+            (Kind::Truth, _) => Some(format!("{name} is neither true nor false")),
+            (Kind::Patterns, _) => rights::read(value).err().map(|text| format!("{name} {text}")),
+        }
+    }
+}
 
 /// One such setting.
 pub(super) struct Tables {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
-    /// What an entry may hold, each a text.
-    pub(super) fields: Vec<&'static str>,
+    /// What an entry may hold.
+    pub(super) fields: Vec<Field>,
 }
 
 impl Tables {
@@ -58,17 +97,15 @@ impl Tables {
 
     fn check_entry<'a>(&'a self, entry: &'a Dict) -> impl Iterator<Item = String> + 'a {
         entry.iter().filter_map(|(name, value)| {
-            if !self.fields.contains(&name.as_str()) {
-                let advice = match settings::nearest_word(name, &self.fields) {
-                    Some(nearest) => format!("did you mean {nearest}?"),
-                    None => format!("an entry has {}", self.fields.join(", ")),
-                };
-                return Some(format!("{} is not a setting; {advice}", units::quoted(name)));
+            if let Some(field) = self.fields.iter().find(|field| field.name == name) {
+                return field.check(value);
             }
-            match value {
-                Value::String(..) => None,
-                _ => Some(format!("{name} is not a text; write it in quotes")),
-            }
+            let names: Vec<_> = self.fields.iter().map(|field| field.name).collect();
+            let advice = match settings::nearest_word(name, &names) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => format!("an entry has {}", names.join(", ")),
+            };
+            Some(format!("{} is not a setting; {advice}", units::quoted(name)))
         })
     }
 

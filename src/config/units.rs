@@ -9,7 +9,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 
-use super::error::Problem;
+use super::{error::Problem, lists};
 
 /// A single value as it was written.
 pub(super) struct Spelled {
@@ -260,6 +260,13 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(Spelled::deserialize(deserializer)?.text)
 }
 
+/// Reads `true` or `false`, for a setting that may be absent.
+pub(super) fn optional_switch<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<bool>, D::Error> {
+    switch(deserializer).map(Some)
+}
+
 /// Reads the path of a file or folder, for a setting that may be absent.
 pub(super) fn optional_path<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -278,12 +285,8 @@ pub(super) fn optional_path<'de, D: Deserializer<'de>>(
 pub(super) fn host_names<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
-    let names = match Names::deserialize(deserializer)? {
-        Names::List(names) => names,
-        Names::One(text) if text.trim().is_empty() => Vec::new(),
-        Names::One(text) => text.split(',').map(str::to_owned).collect(),
-    };
-    names.iter().map(|name| host_name(name).map_err(de::Error::custom)).collect()
+    let names = lists::deserialize(deserializer)?;
+    names.iter().map(|name| host_name(&name.text).map_err(de::Error::custom)).collect()
 }
 
 fn host_name(text: &str) -> Result<String, String> {
@@ -302,37 +305,12 @@ fn host_name(text: &str) -> Result<String, String> {
     ))
 }
 
-enum Names {
-    One(String),
-    List(Vec<String>),
-}
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NamesVisitor)
-    }
-}
-
-struct NamesVisitor;
-
-impl<'de> de::Visitor<'de> for NamesVisitor {
-    type Value = Names;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of names, such as [\"skynet.example.org\"]")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Names, E> {
-        Ok(Names::One(value.to_owned()))
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
-        let mut names = Vec::new();
-        while let Some(name) = list.next_element::<Spelled>()? {
-            names.push(name.text);
-        }
-        Ok(Names::List(names))
-    }
+/// Reads `true` or `false`.
+pub(super) fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = Spelled::deserialize(deserializer)?.text;
+    text.trim()
+        .parse()
+        .map_err(|_| de::Error::custom(format_args!("{} is neither true nor false", quoted(&text))))
 }
 
 /// Refuses a value outside `least..=most`, both of which are allowed.
@@ -393,6 +371,19 @@ mod tests {
             assert_eq!(duration::parse(&show_duration(value)), Ok(value));
         }
         assert_eq!(show_duration(Duration::from_secs(90)), "1m 30s");
+    }
+
+    #[test]
+    fn yes_and_no_are_true_and_false_as_values_or_as_text() {
+        let read = |json: &str| {
+            switch(&mut serde_json::Deserializer::from_str(json)).map_err(|e| e.to_string())
+        };
+        for (json, value) in [("true", true), ("false", false), (r#""true""#, true)] {
+            assert_eq!(read(json), Ok(value));
+        }
+        for json in ["1", r#""yes""#, r#""""#, r#""True""#] {
+            assert!(read(json).unwrap_err().contains("is neither true nor false"), "{json}");
+        }
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! No extension and no subprotocol is ever accepted: permessage-deflate has broken connections
 //! with the game's client, and an answer it did not ask for fails its handshake.
 
+use super::entrance::Entrance;
 use super::identity::Mistaken;
 use super::link::Link;
 use super::session::Session;
 use super::{Shared, farewell, identity};
-use crate::access::HubTokens;
 use crate::http::Upgrade;
 use crate::hub::{Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted};
 use crate::metrics::{Metrics, Rejection};
@@ -38,12 +38,12 @@ const WHAT_THIS_IS: &str = "This is a Skynet hub: a websocket endpoint for Compu
 pub(super) struct Connect {
     shared: Arc<Shared>,
     hub: Hub,
-    tokens: Arc<HubTokens>,
+    entrance: Arc<Entrance>,
 }
 
 impl Connect {
-    pub fn new(shared: Arc<Shared>, hub: Hub, tokens: Arc<HubTokens>) -> Self {
-        Self { shared, hub, tokens }
+    pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Arc<Entrance>) -> Self {
+        Self { shared, hub, entrance }
     }
 
     /// Counts a refused handshake, and closes its connection.
@@ -68,7 +68,7 @@ impl Endpoint for Connect {
             let response = answer(StatusCode::BAD_REQUEST, "This connection cannot be upgraded.\n");
             return Ok(self.reject(Rejection::BadHandshake, &request, response));
         };
-        let identity = identity::identify(&request, &self.tokens);
+        let identity = identity::identify(&request, &self.entrance);
         if let Err(Mistaken::Malformed(what)) = identity {
             let words = format!("{what} must be 1 to 64 printable characters.\n");
             let response = answer(StatusCode::BAD_REQUEST, words);
@@ -89,12 +89,12 @@ impl Endpoint for Connect {
             }
         };
         // Lua learns nothing of a refused handshake: who has no good token is let in and closed.
-        let (identity, refused) = match identity {
-            Ok(identity) => (identity, None),
-            Err(mistaken) => (Identity::default(), Some(mistaken.text())),
+        let ((identity, rights), refused) = match identity {
+            Ok(known) => (known, None),
+            Err(mistaken) => ((Identity::default(), None), Some(mistaken.text())),
         };
-        let info =
-            ClientInfo { address: address(&request), user_agent: user_agent(&request), identity };
+        let (address, user_agent) = (address(&request), user_agent(&request));
+        let info = ClientInfo { address, user_agent, identity, rights };
         tokio::spawn(serve(self.shared.clone(), admission, info, refused, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -109,7 +109,10 @@ impl Endpoint for Connect {
 /// The answer to a request for anything but `/connect`.
 pub(super) fn no_such_page(metrics: &Metrics) -> Response {
     metrics.reject(Rejection::NotFound);
-    let words = format!("Nothing is here; the hub is at /connect.\n{WHAT_THIS_IS}");
+    let words = format!(
+        "Nothing is here; the hub is at /connect, a page about it at /, its programs for computers at \
+         /install.lua and /skynet.lua.\n{WHAT_THIS_IS}"
+    );
     with(answer(StatusCode::NOT_FOUND, words), header::CONNECTION, "close")
 }
 

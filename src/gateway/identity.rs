@@ -1,14 +1,15 @@
 //! Who a client says it is, at the handshake.
 //!
 //! A client may claim a name, and the number and label of its computer, by headers or by the query
-//! of its URL; anybody can. A token of the configuration proves the name it stands for. Tokens are
-//! compared elsewhere; here is only what the request says.
+//! of its URL; anybody can. A token of the configuration proves the name it stands for, and gives the
+//! rights that go with it. Tokens are compared elsewhere; here is only what the request says.
 
-use crate::access::HubTokens;
+use super::entrance::Entrance;
 use crate::config::is_client_name;
-use crate::hub::{ClientName, Identity};
+use crate::hub::{ClientName, Identity, Rights};
 use poem::Request;
 use poem::http::{HeaderName, header};
+use std::sync::Arc;
 
 /// Why a client is not who it says it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) enum Mistaken {
     BadToken,
     /// The claimed name is one that only a token proves.
     NameNeedsToken,
+    /// Nobody comes in without a token.
+    NoToken,
 }
 
 impl Mistaken {
@@ -27,12 +30,16 @@ impl Mistaken {
         match self {
             Self::Malformed(_) | Self::BadToken => "the token was not accepted",
             Self::NameNeedsToken => "this name needs its token",
+            Self::NoToken => "this hub needs a token; ask its owner for one",
         }
     }
 }
 
-/// Who the client of a request is.
-pub(super) fn identify(request: &Request, tokens: &HubTokens) -> Result<Identity, Mistaken> {
+/// Who the client of a request is, and what it may do; none if that is everything.
+pub(super) fn identify(
+    request: &Request,
+    entrance: &Entrance,
+) -> Result<(Identity, Option<Arc<Rights>>), Mistaken> {
     // A query that cannot be read says nothing.
     let query: Vec<(String, String)> = request.params().unwrap_or_default();
     let given = |name: &'static str, key: &'static str| {
@@ -55,17 +62,20 @@ pub(super) fn identify(request: &Request, tokens: &HubTokens) -> Result<Identity
     )?;
     let token = bearer(request)
         .or_else(|| query.iter().find(|(key, _)| key == "token").map(|(_, value)| value.clone()));
-    let name = match token {
+    let (name, rights) = match token {
         Some(token) => {
-            let proven = tokens.name_of(&token).ok_or(Mistaken::BadToken)?;
-            Some(ClientName::Proven(proven.into()))
+            let holder = entrance.holder(&token).ok_or(Mistaken::BadToken)?;
+            (Some(ClientName::Proven(holder.name.into())), holder.rights)
         }
-        None if claimed.as_deref().is_some_and(|name| tokens.has_name(name)) => {
+        None if claimed.as_deref().is_some_and(|name| entrance.has_name(name)) => {
             return Err(Mistaken::NameNeedsToken);
         }
-        None => claimed.map(ClientName::Claimed),
+        None => {
+            let rights = entrance.guest().ok_or(Mistaken::NoToken)?;
+            (claimed.map(ClientName::Claimed), rights)
+        }
     };
-    Ok(Identity { name, computer_id, label })
+    Ok((Identity { name, computer_id, label }, rights))
 }
 
 /// The token of an Authorization header; another scheme than Bearer is no token.

@@ -3,11 +3,12 @@
 //! Knows the hub, the protocol and the metrics; carries out nothing itself.
 //!
 //! - `handshake`: requests, and the upgrade of those that are a client's.
-//! - `identity`: who a client says it is.
+//! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
 //! - `link`: a client's socket; `flusher`: the one task that writes to all of them.
 //! - `rate`: how many commands a client may send.
 
+mod entrance;
 mod farewell;
 mod flusher;
 mod handshake;
@@ -16,12 +17,12 @@ mod link;
 mod rate;
 mod session;
 
-use crate::access::HubTokens;
 use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::protocol::CommandLimits;
 use crate::protocol::event::EVENT_RESERVE_BYTES;
+pub use entrance::Entrance;
 use link::Links;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
@@ -36,7 +37,7 @@ const ROUNDS_PER_INTERVAL: u32 = 25;
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    tokens: Arc<HubTokens>,
+    entrance: Arc<Entrance>,
     hub: Hub,
     ping_interval: Duration,
 }
@@ -57,8 +58,8 @@ struct SessionLimits {
 }
 
 impl Gateway {
-    /// A gateway to `hub`; `tokens` prove the names of clients.
-    pub fn new(hub: Hub, limits: &LimitsConfig, tokens: HubTokens, metrics: Arc<Metrics>) -> Self {
+    /// A gateway to `hub`, into which clients come by `entrance`.
+    pub fn new(hub: Hub, limits: &LimitsConfig, entrance: Entrance, metrics: Arc<Metrics>) -> Self {
         let command = CommandLimits {
             max_channel_name_bytes: limits.max_channel_name_bytes,
             max_event_bytes: limits.max_message_bytes - EVENT_RESERVE_BYTES,
@@ -69,7 +70,7 @@ impl Gateway {
         let links = Arc::new(Links::new(limits.total_partial_bytes));
         Self {
             shared: Arc::new(Shared { limits: limits_of_sessions, links, metrics }),
-            tokens: Arc::new(tokens),
+            entrance: Arc::new(entrance),
             hub,
             ping_interval: limits.ping_interval,
         }
@@ -80,7 +81,7 @@ impl Gateway {
         let connect = Arc::new(handshake::Connect::new(
             self.shared.clone(),
             self.hub.clone(),
-            self.tokens.clone(),
+            self.entrance.clone(),
         ));
         Route::new().at("/connect", connect.clone()).at("/connect/", connect)
     }

@@ -13,9 +13,9 @@ use super::Shared;
 use super::link::Link;
 use super::rate::{Bucket, Verdict};
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
-use crate::protocol::command;
 use crate::protocol::websocket::{Decoder, Incoming, Violation};
-use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason};
+use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason, Request};
+use crate::protocol::{cbor, command};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -54,6 +54,8 @@ pub(super) struct Session {
     /// Whether the framing was broken, so that nothing more can be made of what comes.
     broken: bool,
     bucket: Bucket,
+    /// Whether it has sent CBOR, which is then all it is understood in.
+    speaks_cbor: bool,
     membership: Membership,
 }
 
@@ -110,6 +112,7 @@ impl Session {
             paused: !early.is_empty(),
             carry: early,
             broken: false,
+            speaks_cbor: false,
             bucket: Bucket::new(shared.limits.rate, Instant::now()),
             shared,
             link,
@@ -271,11 +274,14 @@ impl Session {
 
     /// Takes note of what is kept of unfinished frames. What is kept of a client that has to wait
     /// is not counted: it has sent it whole, and a queue as long as that costs more of its budget.
+    /// Where the queue is shorter, because the client wants a pace or catches up, it is.
     fn note_partial(&self) {
-        let carry = if self.paused { 0 } else { self.carry.len() };
+        let kept = self.carry.len();
+        let counts = !self.paused || (kept > 0 && self.hub().holds_reading(self.key(), kept));
+        let carry = if counts { kept } else { 0 };
         let bytes = carry + self.decoder.kept_bytes();
         for key in self.shared.links.note_partial(&self.link, bytes) {
-            let text = "unfinished frames of all clients are too many bytes, and most are yours";
+            let text = "unfinished frames and waiting commands of all clients are too many bytes, and most are yours";
             self.hub().close(key, CloseReason::FrameTooLarge, text);
         }
     }
@@ -318,7 +324,7 @@ impl Session {
 
     fn take(&mut self, incoming: Incoming) -> Flow {
         match incoming {
-            Incoming::Message(bytes) => self.command(&bytes),
+            Incoming::Message { bytes, binary } => self.command(&bytes, binary),
             Incoming::Ping(payload) => self.ping(payload),
             Incoming::Pong(payload) => {
                 if let Some(round_trip) = self.hub().pong(self.key(), payload) {
@@ -330,33 +336,45 @@ impl Session {
         }
     }
 
-    fn command(&mut self, bytes: &[u8]) -> Flow {
-        let text = String::from_utf8_lossy(bytes);
-        if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.shared.metrics.invalid_utf8.inc();
+    fn command(&mut self, bytes: &[u8], binary: bool) -> Flow {
+        let received = Instant::now();
+        if binary && !self.speaks_cbor && cbor::begins_array(bytes) {
+            self.speaks_cbor = true;
+            self.hub().speak_cbor(self.key());
         }
-        let mut command = command::parse(&text, self.shared.limits.command);
-        match self.bucket.take(Instant::now()) {
+        let mut request = self.parse(bytes);
+        match self.bucket.take(received) {
             Verdict::Allowed => {}
-            Verdict::Refused => command = Err(self.over_rate(&command)),
+            Verdict::Refused => request = Err(self.over_rate(request)),
             Verdict::Closed => return closing(CloseReason::RateLimited),
         }
-        match self.hub().execute(self.key(), command, bytes.len()) {
+        match self.hub().execute(self.key(), request, bytes.len(), received) {
             Taken::Done => Flow::More,
             // The session is woken by whoever decided to close it.
             Taken::DonePause | Taken::Closing => Flow::Pause,
         }
     }
 
-    fn over_rate(&self, command: &Result<command::Command, Refusal>) -> Refusal {
-        let rate = self.shared.limits.rate;
-        Refusal {
-            command: match command {
-                Ok(command) => Some(command.kind()),
-                Err(refusal) => refusal.command,
-            },
-            reason: RefusalReason::RateLimit { per_second: rate.per_second, burst: rate.burst },
+    fn parse(&self, bytes: &[u8]) -> Result<Request, Refusal> {
+        let limits = self.shared.limits.command;
+        if self.speaks_cbor {
+            return cbor::parse(bytes, limits);
         }
+        let text = String::from_utf8_lossy(bytes);
+        if matches!(text, std::borrow::Cow::Owned(_)) {
+            self.shared.metrics.invalid_utf8.inc();
+        }
+        command::parse(&text, limits)
+    }
+
+    fn over_rate(&self, request: Result<Request, Refusal>) -> Refusal {
+        let (command, nonce) = match request {
+            Ok(request) => (Some(request.command.kind()), request.nonce),
+            Err(refusal) => (refusal.command, refusal.nonce),
+        };
+        let rate = self.shared.limits.rate;
+        let reason = RefusalReason::RateLimit { per_second: rate.per_second, burst: rate.burst };
+        Refusal { command, nonce, reason }
     }
 
     /// Answers a ping. A flood of them is held back like one of commands, by the length of the

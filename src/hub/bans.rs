@@ -96,8 +96,16 @@ impl Bans {
 
     /// The first ban in force that keeps a client out.
     pub fn find(&self, info: &ClientInfo, now_ms: u64) -> Option<&Ban> {
-        let in_force = |ban: &&Ban| ban.expires_at_ms.is_none_or(|end| now_ms < end);
-        self.list.iter().filter(in_force).find(|ban| ban.target.matches(info))
+        self.in_force(now_ms).find(|ban| ban.target.matches(info))
+    }
+
+    /// How many bans are in force.
+    pub fn count(&self, now_ms: u64) -> usize {
+        self.in_force(now_ms).count()
+    }
+
+    fn in_force(&self, now_ms: u64) -> impl Iterator<Item = &Ban> {
+        self.list.iter().filter(move |ban| ban.expires_at_ms.is_none_or(|end| now_ms < end))
     }
 
     fn forget_expired(&mut self, now_ms: u64) {

@@ -1,9 +1,10 @@
 //! The channels: who listens to which, and when an entry may go.
 
+use super::stats::ChannelCounts;
 use crate::protocol::ChannelName;
 use indexmap::IndexSet;
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// A channel with listeners or logged messages.
 #[derive(Debug)]
@@ -15,8 +16,11 @@ pub(super) struct Channel {
     pub messages: u64,
     /// When the last one was sent, or when the entry was made; milliseconds since 1970 UTC.
     pub last_activity_ms: u64,
-    /// Messages of the channel that are in the log.
-    logged: usize,
+    /// Numbers of its messages that are in the log, oldest first, so that one channel's part of
+    /// a long log is found without a walk over the log.
+    logged: VecDeque<u64>,
+    /// Its place among the channels that are counted one by one, if it is one of them.
+    counted: Option<usize>,
 }
 
 /// A channel as it stands, seen for the time of a visit.
@@ -41,7 +45,7 @@ impl<'a> ChannelView<'a> {
 
     /// Messages of it in the log.
     pub fn logged(&self) -> usize {
-        self.0.logged
+        self.0.logged.len()
     }
 
     /// When the last message was sent, or the entry made; milliseconds since 1970 UTC.
@@ -57,6 +61,16 @@ pub(super) struct Channels {
     by_name: HashMap<ChannelName, usize>,
     wildcard: Option<usize>,
     subscriptions: usize,
+    /// Outlives the channels' entries.
+    counted: Vec<Counted>,
+}
+
+/// What is counted of a channel of its own.
+#[derive(Debug)]
+struct Counted {
+    name: ChannelName,
+    messages: u64,
+    deliveries: u64,
 }
 
 impl Channels {
@@ -68,6 +82,33 @@ impl Channels {
     /// Open channels of all clients together.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions
+    }
+
+    /// Counts these channels one by one from now on, instead of those before. For the start: an
+    /// entry that is there already is not counted before it has gone.
+    pub fn count(&mut self, names: Vec<ChannelName>) {
+        let counted = |name| Counted { name, messages: 0, deliveries: 0 };
+        self.counted = names.into_iter().map(counted).collect();
+    }
+
+    /// Takes note of a message that reached so many listeners.
+    pub fn count_message(&mut self, channel: usize, reached: usize) {
+        if let Some(counted) = self.entries[channel].counted {
+            let counted = &mut self.counted[counted];
+            counted.messages += 1;
+            counted.deliveries += reached as u64;
+        }
+    }
+
+    /// The channels that are counted one by one.
+    pub fn counts(&self) -> Vec<ChannelCounts> {
+        let counts = self.counted.iter().map(|counted| ChannelCounts {
+            name: counted.name.clone(),
+            messages: counted.messages,
+            deliveries: counted.deliveries,
+            listeners: self.find(&counted.name).map_or(0, |place| self.get(place).listeners.len()),
+        });
+        counts.collect()
     }
 
     /// The place of a channel that is known.
@@ -118,7 +159,8 @@ impl Channels {
             listeners: IndexSet::new(),
             messages: 0,
             last_activity_ms: now_ms,
-            logged: 0,
+            logged: VecDeque::new(),
+            counted: self.counted.iter().position(|counted| counted.name == *name),
         });
         self.by_name.insert(name.clone(), channel);
         if name.is_wildcard() {
@@ -156,23 +198,37 @@ impl Channels {
         self.entries[channel].listeners = listeners;
     }
 
-    /// Takes note of a message that goes into the log.
-    pub fn logged(&mut self, channel: usize, time_ms: u64) {
+    /// The numbers of a channel's messages that are in the log, oldest first.
+    pub fn logged_numbers(&self, channel: usize) -> &VecDeque<u64> {
+        &self.entries[channel].logged
+    }
+
+    /// Takes note of a message that goes into the log, where it has this number.
+    pub fn logged(&mut self, channel: usize, number: u64, time_ms: u64) {
         let entry = &mut self.entries[channel];
         entry.messages += 1;
         entry.last_activity_ms = time_ms;
-        entry.logged += 1;
+        entry.logged.push_back(number);
     }
 
     /// Takes note of a message that has gone from the log.
-    pub fn evicted(&mut self, channel: usize) {
-        self.entries[channel].logged -= 1;
+    pub fn unlogged(&mut self, channel: usize, number: u64) {
+        let logged = &mut self.entries[channel].logged;
+        // The log makes room at its old end.
+        if logged.front() == Some(&number) {
+            logged.pop_front();
+        } else if let Ok(place) = logged.binary_search(&number) {
+            logged.remove(place);
+        }
+        if logged.len() < logged.capacity() / 4 {
+            logged.shrink_to(logged.len() * 2);
+        }
         self.remove_if_idle(channel);
     }
 
     fn remove_if_idle(&mut self, channel: usize) {
         let entry = &self.entries[channel];
-        if entry.listeners.is_empty() && entry.logged == 0 {
+        if entry.listeners.is_empty() && entry.logged.is_empty() {
             self.by_name.remove(&entry.name);
             if entry.name.is_wildcard() {
                 self.wildcard = None;
@@ -203,5 +259,25 @@ mod tests {
         assert_eq!((channels.len(), channels.subscriptions()), (0, 0));
         // A twentieth of a second where nothing is optimised; walks took six seconds.
         assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+
+    #[test]
+    fn a_channels_counts_outlive_its_entry_and_others_are_not_counted() {
+        let (mut channels, name) = (Channels::default(), ChannelName::from_text("x"));
+        channels.count(vec![ChannelName::from_text("unheard"), name.clone()]);
+        for round in 1..=2 {
+            let channel = channels.find_or_add(&name, 0);
+            channels.listen(channel, 7);
+            channels.count_message(channel, 3);
+            let other = channels.find_or_add(&ChannelName::from_text("y"), 0);
+            channels.listen(other, 7);
+            channels.count_message(other, 5);
+            let seen: Vec<_> =
+                channels.counts().iter().map(|c| (c.messages, c.deliveries, c.listeners)).collect();
+            assert_eq!(seen, [(0, 0, 0), (round, 3 * round, 1)]);
+            channels.unlisten(channel, 7);
+            channels.unlisten(other, 7);
+            assert_eq!((channels.len(), channels.counts()[1].listeners), (0, 0));
+        }
     }
 }

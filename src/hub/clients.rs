@@ -2,8 +2,10 @@
 
 use super::channels::Channels;
 use super::outbox::Outbox;
-use crate::protocol::{ChannelName, CloseReason};
+use super::rights::Rights;
+use crate::protocol::{ChannelName, CloseReason, Version};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Names one client for good: its slot is used again when it has gone, its ID never.
@@ -38,6 +40,8 @@ pub struct ClientInfo {
     pub user_agent: Option<Box<str>>,
     /// Who it says it is.
     pub identity: Identity,
+    /// What it may do; none if that is everything. Clients of the same kind share them.
+    pub rights: Option<Arc<Rights>>,
 }
 
 /// Who a client says it is. Only a proven name is worth anything against somebody who lies.
@@ -100,6 +104,8 @@ pub struct ClientSummary {
     pub key: ClientKey,
     /// What was known when it joined.
     pub info: ClientInfo,
+    /// The version of the protocol that it speaks.
+    pub version: Version,
     /// When it joined, in milliseconds since 1970 UTC.
     pub connected_at_ms: u64,
     /// When it last sent a command, in milliseconds since 1970 UTC.
@@ -198,6 +204,8 @@ pub(super) struct Client {
     pub open: Vec<usize>,
     /// Whether `*` is among them.
     pub hears_all: bool,
+    /// The version of the protocol that it speaks: the first until it has sent CBOR.
+    pub version: Version,
     pub outbox: Outbox,
     /// Whether its commands wait until its queue is shorter.
     pub reading_paused: bool,
@@ -220,6 +228,7 @@ impl Client {
             last_activity_ms: now_ms,
             open: Vec::new(),
             hears_all: false,
+            version: Version::default(),
             outbox: Outbox::default(),
             reading_paused: false,
             closing: None,
@@ -234,6 +243,7 @@ impl Client {
         ClientSummary {
             key: ClientKey::new(slot, self.id),
             info: self.info.clone(),
+            version: self.version,
             connected_at_ms: self.connected_at_ms,
             last_activity_ms: self.last_activity_ms,
             channels: self.open.len(),

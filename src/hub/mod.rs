@@ -5,22 +5,39 @@
 //! synchronous and short; only the handle locks, and no lock outlives a call.
 //!
 //! - `state`: the policy, without locks, clocks or IO.
-//! - `sending`: how what there is to send leaves it.
+//! - `sending`: how what there is to send leaves it; `dealing`, `backlog`, `draw`: what cannot be
+//!   sent as it comes, because it is drawn from the log, batched or paced.
+//! - `forms`: what clients of each version are sent.
 //! - `owner`: what its owner can see and do.
+//! - `rights`: what a client may do, where that is not everything; `patterns`: which channels.
 //! - `channels`, `clients`, `log`, `outbox`, `bans`, `taps`: its parts.
-//! - `stats`: figures.
+//! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
 
+mod backlog;
 mod bans;
 mod channels;
 mod clients;
+#[cfg(test)]
+mod counting_tests;
+mod dealing;
+mod draw;
+mod forms;
 mod log;
+#[cfg(test)]
+mod model_tests;
 mod outbox;
 mod owner;
+mod patterns;
+mod probe;
+mod rights;
+#[cfg(test)]
+mod rights_tests;
 mod sending;
 mod state;
 #[cfg(test)]
 mod state_tests;
 mod stats;
+mod tally;
 mod taps;
 
 pub use bans::{Ban, BanTarget, MAX_BANS};
@@ -32,16 +49,20 @@ pub use clients::{
 pub use log::LogView;
 pub use outbox::Batch;
 pub use owner::{Published, Selection, Tap};
+pub use patterns::Patterns;
+pub use rights::Rights;
 pub use sending::{Job, Next, Written};
 pub use state::Taken;
-pub use stats::{Stats, Totals};
+pub use stats::{COMMANDS, ChannelCounts, Source, Stats, Totals};
+pub use tally::Tally;
 pub use taps::{MAX_TAPS, Tapped};
 
-use crate::protocol::{CloseReason, Command, Frame, Refusal};
-use state::State;
+use crate::protocol::{ChannelName, CloseReason, Frame, Refusal, Request};
+use state::{Receipt, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 /// What bounds the hub.
 #[derive(Debug, Clone, Copy)]
@@ -143,15 +164,43 @@ impl Hub {
         self.state().may_read(key)
     }
 
-    /// Carries out a command of `bytes` bytes, or refuses it; the answer is queued either way.
+    /// Speaks the second version of the protocol, CBOR, with a client from now on.
+    pub fn speak_cbor(&self, key: ClientKey) {
+        self.with_jobs(|state| state.speak_cbor(key));
+    }
+
+    /// Whether the client's commands wait although less than `bytes` bytes are queued for it.
+    pub fn holds_reading(&self, key: ClientKey, bytes: usize) -> bool {
+        let mut state = self.state();
+        state.client(key).is_some_and(|c| c.reading_paused && c.outbox.queued() < bytes)
+    }
+
+    /// Counts these channels one by one from now on ([`Stats::counted`]). For the start, before
+    /// there are clients; few, as each new channel is looked for among them.
+    pub fn count_channels(&self, names: Vec<ChannelName>) {
+        self.state().channels.count(names);
+    }
+
+    /// Carries out a command of `bytes` bytes, which was whole at `received`, or refuses it; the
+    /// answer is queued either way.
     pub fn execute(
         &self,
         key: ClientKey,
-        command: Result<Command, Refusal>,
+        request: Result<Request, Refusal>,
         bytes: usize,
+        received: Instant,
     ) -> Taken {
-        let now_ms = unix_ms();
-        self.with_jobs(|state| state.execute(key, command, bytes, now_ms))
+        let kind = match &request {
+            Ok(request) => Some(request.command.kind()),
+            Err(refusal) => refusal.command,
+        };
+        let received = Receipt { unix_ms: unix_ms(), instant: received };
+        self.with_jobs(|state| {
+            let taken = state.execute(key, request, bytes, received)?;
+            state.totals.count_command_time(kind, received.instant.elapsed());
+            Some(taken)
+        })
+        .unwrap_or(Taken::Closing)
     }
 
     /// Queues a control frame for a client.
@@ -191,28 +240,50 @@ impl Hub {
         self.state().client_count()
     }
 
-    /// Waits until there is something to write. For the one flusher.
+    /// Waits until there is something to write, or it may be time for it. For the one flusher.
     pub async fn jobs_ready(&self) {
         // The permit of a notification that nobody waits for is kept until the next wait.
-        while !self.state().has_jobs() {
-            self.0.jobs.notified().await;
+        loop {
+            let due = {
+                let state = self.state();
+                if state.has_jobs() {
+                    return;
+                }
+                state.next_due()
+            };
+            let notified = self.0.jobs.notified();
+            match due {
+                None => notified.await,
+                Some(due) => {
+                    if due <= Instant::now() || timeout_at(due.into(), notified).await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 
     /// Takes at most `most` jobs into `jobs`. For the one flusher, which writes them and then
     /// calls [`Self::settle`] before it takes others.
     pub fn take_jobs(&self, jobs: &mut Vec<Job>, most: usize) {
-        self.state().take_jobs(jobs, most);
+        self.state().take_jobs(jobs, most, Instant::now());
     }
 
     /// Reports what became of the jobs; sets which sessions are to be woken.
     pub fn settle(&self, jobs: &mut [Job]) {
-        self.state().settle(jobs);
+        let mut state = self.state();
+        state.settle(jobs);
+        state.time_probe(Instant::now);
     }
 
     /// A session that writes for itself, its socket having been full, reports what is left.
     pub fn wrote(&self, key: ClientKey, left: usize) -> Next {
-        self.state().wrote(key, left)
+        let now = Instant::now();
+        self.with_jobs(|state| {
+            let next = state.wrote(key, left, now);
+            state.time_probe(|| now);
+            next
+        })
     }
 
     /// A session reports that its connection is lost: nothing more can be written.
@@ -239,14 +310,16 @@ impl Hub {
 
     /// Figures of the hub.
     pub fn stats(&self) -> Stats {
-        self.state().stats()
+        self.state().stats(unix_ms())
     }
 
     fn with_jobs<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let before = state.has_jobs();
+        let (had_jobs, due_before) = (state.has_jobs(), state.next_due());
         let result = act(&mut state);
-        let wake = !before && state.has_jobs();
+        let due = state.next_due();
+        let sooner = due.is_some() && due_before.is_none_or(|before| due < Some(before));
+        let wake = !had_jobs && (state.has_jobs() || sooner);
         drop(state);
         if wake {
             self.0.jobs.notify_one();

@@ -6,11 +6,13 @@
 //! into one contiguous buffer so that many leave in one write; large ones are shared with the
 //! log and with other clients' outboxes.
 
+use super::backlog::Backlog;
 use crate::protocol::Frame;
 use crate::protocol::websocket::server_frame_bytes;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 
 /// Frames below this many bytes are copied, from this on shared: below it a copy costs less than
 /// one more entry in a vectored write.
@@ -167,12 +169,27 @@ pub(super) struct Outbox {
     /// Bytes taken by the writer and not reported as written.
     pub in_flight: usize,
     pub writer: Writer,
+    /// What waits before the queue. Most clients have none, which makes the difference to them
+    /// one branch.
+    pub backlog: Option<Box<Backlog>>,
+    /// Bytes that will have been written when the message under measurement has been.
+    pub mark: Option<NonZeroU64>,
 }
 
 impl Outbox {
     /// Bytes that the client has yet to be sent.
     pub fn queued(&self) -> usize {
+        self.on_the_way() + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+    }
+
+    /// Bytes queued and taken by the writer.
+    pub fn on_the_way(&self) -> usize {
         self.queue.bytes() + self.in_flight
+    }
+
+    /// Whether something waits before the queue.
+    pub fn has_backlog(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.is_empty())
     }
 }
 

@@ -8,14 +8,15 @@ use super::bans::{Ban, BanTarget};
 use super::channels::ChannelView;
 use super::clients::{ClientKey, ClientSummary, ClientView, Departed};
 use super::log::LogView;
-use super::state::State;
+use super::state::{Receipt, State};
 use super::taps::Tapped;
 use super::{Hub, unix_ms};
 use crate::protocol::event;
-use crate::protocol::{ChannelName, CloseReason, Draft, Event};
+use crate::protocol::{ChannelName, CloseReason, Draft, Event, Version};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -89,8 +90,8 @@ impl Drop for Tap {
 impl Hub {
     /// Sends a message that is nobody's: every listener of its channel gets it.
     pub fn publish(&self, draft: Draft) -> Published {
-        let now_ms = unix_ms();
-        let (event, reached) = self.with_jobs(|state| state.publish(None, draft, now_ms));
+        let received = Receipt { unix_ms: unix_ms(), instant: Instant::now() };
+        let (event, reached) = self.with_jobs(|state| state.publish(None, draft, received));
         Published { event, reached }
     }
 
@@ -268,11 +269,11 @@ impl State {
     }
 
     fn forget(&mut self, id: Uuid) -> bool {
-        let channel = self.log.remove(id);
-        if let Some(channel) = channel {
-            self.channels.evicted(channel);
+        let gone = self.log.remove(id);
+        if let Some((channel, number)) = gone {
+            self.channels.unlogged(channel, number);
         }
-        channel.is_some()
+        gone.is_some()
     }
 
     fn clear_log(&mut self, channel: Option<&ChannelName>) -> usize {
@@ -283,7 +284,7 @@ impl State {
             Some(None) => return 0,
         };
         let channels = &mut self.channels;
-        self.log.clear(place, |removed| channels.evicted(removed));
+        self.log.clear(place, |(channel, number)| channels.unlogged(channel, number));
         before - self.log.len()
     }
 
@@ -291,7 +292,11 @@ impl State {
         let key = self.key_of(id)?;
         let was_open = self.leave_channel(key, name);
         if was_open {
-            self.push(key.slot, &event::closed(name, reason));
+            self.cancel_replay(key.slot, name);
+            // The second version has no word for it.
+            if self.clients[key.slot].version == Version::V1 {
+                self.push_notice(key.slot, &event::closed(name, reason));
+            }
             self.keep_total();
         }
         Some(was_open)

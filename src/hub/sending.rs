@@ -8,11 +8,17 @@
 //! Nobody ──push──▶ Listed ──take_jobs──▶ Flusher ──settle: all sent──▶ Nobody (or Listed)
 //!                                           └──settle: socket full──▶ Session ──wrote: empty──▶ Nobody
 //! ```
+//!
+//! Before a batch is taken, `dealing` moves on what waits in the client's backlog, if it has one.
 
 use super::clients::{ClientKey, Closing};
+use super::dealing::{self, VISIT_BYTES};
 use super::outbox::{Batch, Writer};
 use super::state::State;
+use super::stats::nanos;
 use crate::protocol::{CloseReason, Frame};
+use std::num::NonZeroU64;
+use std::time::Instant;
 
 /// Something for the flusher to do for one client.
 #[derive(Debug)]
@@ -62,7 +68,10 @@ impl State {
     /// Queues a live event; false if the client's budget does not allow it.
     pub(super) fn push_event(&mut self, slot: usize, frame: &Frame) -> bool {
         let client = &mut self.clients[slot];
-        if client.outbox.queued() + frame.wire().len() > self.limits.max_queue_bytes {
+        if client.outbox.backlog.is_some() {
+            return self.push_waiting_event(slot, frame);
+        }
+        if client.outbox.on_the_way() + frame.wire().len() > self.limits.max_queue_bytes {
             return false;
         }
         client.counters.messages_out += 1;
@@ -70,7 +79,42 @@ impl State {
         true
     }
 
-    /// Queues a frame.
+    /// Marks the end of what is queued for a client as the end of the message under measurement. A
+    /// client that wants to wait for it, by its pace or to catch up first, is not measured.
+    pub(super) fn mark(&mut self, slot: usize) {
+        let client = &mut self.clients[slot];
+        if client.outbox.backlog.is_some() {
+            return;
+        }
+        let end = client.counters.bytes_out + client.outbox.queued() as u64;
+        client.outbox.mark = NonZeroU64::new(end);
+        self.probe.mark();
+    }
+
+    /// Takes a client's mark away: what it marks is not written any more.
+    fn unmark(&mut self, slot: usize) {
+        if let Some(client) = self.clients.get_mut(slot)
+            && client.outbox.mark.take().is_some()
+        {
+            self.probe.lost();
+            self.end_probe();
+        }
+    }
+
+    /// Sets the time of what has been written to listeners of the message under measurement.
+    pub fn time_probe(&mut self, now: impl FnOnce() -> Instant) {
+        self.probe.note_time(now);
+        self.end_probe();
+    }
+
+    /// Counts the measurement, if it has come to its end.
+    pub(super) fn end_probe(&mut self) {
+        if let Some(took) = self.probe.finish() {
+            self.totals.delivery_nanos.observe(nanos(took));
+        }
+    }
+
+    /// Queues a frame, before all that waits in the client's backlog.
     pub(super) fn push(&mut self, slot: usize, frame: &Frame) {
         let outbox = &mut self.clients[slot].outbox;
         outbox.queue.push(frame);
@@ -126,12 +170,19 @@ impl State {
     }
 
     /// Takes at most `most` jobs.
-    pub fn take_jobs(&mut self, jobs: &mut Vec<Job>, most: usize) {
+    pub fn take_jobs(&mut self, jobs: &mut Vec<Job>, most: usize, now: Instant) {
+        self.list_due(now);
+        let mut moved = 0;
         while jobs.len() < most
+            && moved < VISIT_BYTES
             && let Some(slot) = self.listed.pop_front()
         {
             // A slot on the list may be vacant by now, or another client's.
-            let Some(client) = self.clients.get_mut(slot) else { continue };
+            let Some(client) = self.clients.get(slot) else { continue };
+            if client.outbox.backlog.is_some() && client.outbox.writer == Writer::Listed {
+                moved += self.refill(slot, now);
+            }
+            let client = &mut self.clients[slot];
             let close = client.closing.as_ref().filter(|_| !client.told).cloned();
             client.told |= close.is_some();
             let cut = std::mem::take(&mut client.cut);
@@ -139,12 +190,18 @@ impl State {
             if client.outbox.writer == Writer::Listed {
                 batch = std::mem::take(&mut client.outbox.queue);
                 client.outbox.in_flight = batch.bytes();
-                client.outbox.writer = Writer::Flusher;
-            } else if close.is_none() && !cut {
+                // What waits may not be due yet.
+                let idle = batch.is_empty();
+                client.outbox.writer = if idle { Writer::Nobody } else { Writer::Flusher };
+            }
+            if batch.is_empty() && close.is_none() && !cut {
                 continue;
             }
             let key = ClientKey::new(slot, client.id);
             jobs.push(Job { key, batch, close, cut, outcome: Written::All, resume: false });
+        }
+        if moved > 0 {
+            self.keep_total();
         }
     }
 
@@ -154,11 +211,16 @@ impl State {
             if self.client(job.key).is_none_or(|c| c.outbox.writer != Writer::Flusher) {
                 continue;
             }
+            if job.outcome == Written::Lost {
+                self.unmark(job.key.slot);
+            }
             let left = if let Written::Left(left) = job.outcome { left } else { 0 };
             self.note_written(job.key, left);
             let client = &mut self.clients[job.key.slot];
             client.outbox.writer = match job.outcome {
-                Written::All if client.outbox.queue.is_empty() => Writer::Nobody,
+                Written::All if client.outbox.queue.is_empty() && !client.outbox.has_backlog() => {
+                    Writer::Nobody
+                }
                 Written::All => {
                     self.listed.push_back(job.key.slot);
                     Writer::Listed
@@ -168,15 +230,15 @@ impl State {
             if job.outcome == Written::Lost {
                 self.lose(job.key);
             }
-            let client = &mut self.clients[job.key.slot];
-            let short = client.outbox.queued() < self.limits.max_queue_bytes / 2;
-            job.resume = client.closing.is_some() || (client.reading_paused && short);
+            let client = &self.clients[job.key.slot];
+            job.resume = client.closing.is_some()
+                || (client.reading_paused && self.has_room_for_replies(job.key.slot));
         }
     }
 
     /// A session reports how much is left of what it writes; when nothing is, it gets the next
     /// batch to go on with.
-    pub fn wrote(&mut self, key: ClientKey, left: usize) -> Next {
+    pub fn wrote(&mut self, key: ClientKey, left: usize, now: Instant) -> Next {
         if self.client(key).is_none_or(|c| c.outbox.writer == Writer::Flusher) {
             return Next::Wait;
         }
@@ -185,10 +247,13 @@ impl State {
             // pong may stand behind commands that wait.
             self.clients[key.slot].pings.unanswered = 0;
         }
-        let outbox = &mut self.clients[key.slot].outbox;
         if left > 0 {
             return Next::Wait;
         }
+        if self.clients[key.slot].outbox.backlog.is_some() && self.refill(key.slot, now) > 0 {
+            self.keep_total();
+        }
+        let outbox = &mut self.clients[key.slot].outbox;
         if outbox.queue.is_empty() {
             outbox.writer = Writer::Nobody;
             return Next::Done;
@@ -207,14 +272,23 @@ impl State {
         client.counters.bytes_out += written as u64;
         self.totals.bytes_out += written as u64;
         self.queued -= written;
+        if let Some(mark) = client.outbox.mark
+            && client.counters.bytes_out >= mark.get()
+        {
+            client.outbox.mark = None;
+            self.probe.written();
+        }
         written
     }
 
     pub(super) fn drop_queue(&mut self, slot: usize, reason: CloseReason) {
+        self.unmark(slot);
         let Some(client) = self.clients.get_mut(slot) else { return };
         let mut queue = std::mem::take(&mut client.outbox.queue);
         self.queued -= queue.bytes();
-        let frames = queue.cut();
+        let (waiting, bytes) = dealing::clear(&mut client.outbox.backlog);
+        self.queued -= bytes;
+        let frames = queue.cut() + waiting;
         self.count_dropped(slot, reason, frames);
     }
 
@@ -227,6 +301,8 @@ impl State {
     /// Takes note of frames that a session dropped from a batch it had taken.
     pub fn dropped(&mut self, key: ClientKey, reason: CloseReason, frames: usize) {
         if self.client(key).is_some() {
+            // What it reports as written from now on includes what it has dropped.
+            self.unmark(key.slot);
             self.count_dropped(key.slot, reason, frames);
         }
     }

@@ -10,17 +10,21 @@ use super::HubLimits;
 use super::bans::Bans;
 use super::channels::Channels;
 use super::clients::{Client, ClientInfo, ClientKey, ClientSummary, Closing, Departed};
+use super::dealing::Due;
+use super::forms::Forms;
 use super::log::MessageLog;
-use super::stats::{Stats, Totals};
+use super::outbox::Writer;
+use super::probe::Probe;
+use super::stats::{self, Source, Stats, Totals};
 use super::taps::Taps;
 use crate::protocol::closing::Farewell;
-use crate::protocol::event;
 use crate::protocol::{
-    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, LogSlice, Refusal,
-    RefusalReason, Stamper,
+    ChannelName, CloseReason, Command, CommandKind, Draft, Event, Frame, Nonce, OpenOptions,
+    Refusal, RefusalReason, Request, Stamper, Version,
 };
+use crate::protocol::{cbor, event};
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Pings that may go unanswered before the client counts as gone.
@@ -36,8 +40,17 @@ pub enum Taken {
     Done,
     /// So it was, and now too much is queued: no further command is to be read for now.
     DonePause,
-    /// The hub has decided to close the connection; the command was not looked at.
+    /// The hub has decided to close the connection; the command may not have been looked at.
     Closing,
+}
+
+/// When something was received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Receipt {
+    /// In milliseconds since 1970 UTC.
+    pub unix_ms: u64,
+    /// For the time it takes from then on.
+    pub instant: Instant,
 }
 
 /// The state. See the module's documentation.
@@ -55,9 +68,12 @@ pub(super) struct State {
     next_id: u64,
     /// Clients with something to send, or to be told that they are closed.
     pub(super) listed: VecDeque<usize>,
+    /// Clients with something to send whose time is yet to come.
+    pub(super) due: BinaryHeap<Due>,
     /// Bytes queued for all clients together.
     pub(super) queued: usize,
     pub(super) totals: Totals,
+    pub(super) probe: Probe,
 }
 
 impl State {
@@ -73,8 +89,10 @@ impl State {
             stamper: Stamper::new(seed),
             next_id: 1,
             listed: VecDeque::new(),
+            due: BinaryHeap::new(),
             queued: 0,
             totals: Totals::default(),
+            probe: Probe::default(),
         }
     }
 
@@ -118,70 +136,99 @@ impl State {
         self.clients.len()
     }
 
-    /// Carries out a command, or answers that it is refused.
+    /// Carries out a command, or answers that it is refused; does neither, and returns nothing, for
+    /// a client that is being closed.
     pub fn execute(
         &mut self,
         key: ClientKey,
-        command: Result<Command, Refusal>,
+        request: Result<Request, Refusal>,
         bytes: usize,
-        now_ms: u64,
-    ) -> Taken {
-        let Some(client) = self.open_client(key) else { return Taken::Closing };
-        client.last_activity_ms = now_ms;
+        received: Receipt,
+    ) -> Option<Taken> {
+        let client = self.open_client(key)?;
+        client.last_activity_ms = received.unix_ms;
         client.counters.commands += 1;
         client.counters.bytes_in += bytes as u64;
         self.totals.bytes_in += bytes as u64;
-        let done = command.and_then(|command| {
+        let done = request.and_then(|Request { command, nonce }| {
             let kind = command.kind();
+            if let Some(rights) = &self.clients[key.slot].info.rights
+                && let Err(reason) = rights.permit(&command)
+            {
+                return Err(Refusal { command: Some(kind), nonce, reason });
+            }
             match command {
-                Command::Open(channel) => self.open(key, &channel, now_ms),
-                Command::Close(channel) => self.close(key, &channel),
+                Command::Open(channel, options) => {
+                    let options = options.as_deref();
+                    self.open(key, &channel, options, nonce.as_ref(), received.unix_ms)
+                }
+                Command::Close(channel) => self.close(key, &channel, nonce.as_ref()),
                 Command::Message(draft) => {
-                    self.publish(Some(key), draft, now_ms);
+                    self.publish(Some(key), draft, received);
                     Ok(())
                 }
                 Command::Log(slice) => {
-                    self.reply_log(key, slice);
+                    self.reply_log(key, &slice, nonce);
+                    return Ok(kind);
+                }
+                Command::Ping => {
+                    let reply =
+                        event::ping_result(nonce.as_ref(), self.stamper.time(received.unix_ms));
+                    self.push_reply(key.slot, &reply);
                     Ok(())
                 }
             }
             .map(|()| kind)
-            .map_err(|reason| Refusal { command: Some(kind), reason })
+            .map_err(|reason| Refusal { command: Some(kind), nonce, reason })
         });
         match done {
             Ok(kind) => self.totals.commands[kind as usize] += 1,
             Err(refusal) => {
+                self.totals.refused_commands[stats::place(refusal.command)] += 1;
                 self.totals.refused[refusal.reason.label_index()] += 1;
                 self.clients[key.slot].counters.refused += 1;
-                self.push(key.slot, &event::error(&refusal));
+                let error = match self.clients[key.slot].version {
+                    Version::V1 => event::error(&refusal),
+                    Version::V2 => cbor::error(&refusal),
+                };
+                self.push_reply(key.slot, &error);
             }
         }
         self.keep_total();
-        match self.may_read(key) {
+        Some(match self.may_read(key) {
             true => Taken::Done,
             false if self.open_client(key).is_some() => Taken::DonePause,
             false => Taken::Closing,
-        }
+        })
     }
 
     /// Whether the client's next command may be read. If not, because too much is queued for it,
     /// its session is told when it may.
     pub fn may_read(&mut self, key: ClientKey) -> bool {
-        let half = self.limits.max_queue_bytes / 2;
-        let Some(client) = self.open_client(key) else { return false };
-        client.reading_paused = client.outbox.queued() >= half;
-        !client.reading_paused
+        if self.open_client(key).is_none() {
+            return false;
+        }
+        let room = self.has_room_for_replies(key.slot);
+        self.clients[key.slot].reading_paused = !room;
+        room
     }
 
     fn open(
         &mut self,
         key: ClientKey,
         name: &ChannelName,
+        options: Option<&OpenOptions>,
+        nonce: Option<&Nonce>,
         now_ms: u64,
     ) -> Result<(), RefusalReason> {
         let client = &self.clients[key.slot];
         let known = self.channels.find(name);
-        if !known.is_some_and(|channel| client.open.contains(&channel)) {
+        let is_open = known.is_some_and(|channel| client.open.contains(&channel));
+        let catch_up = options.and_then(|options| options.catch_up);
+        if catch_up.is_some() && (is_open || client.hears_all) {
+            return Err(RefusalReason::AlreadyReceived(name.to_string()));
+        }
+        if !is_open {
             let limit = self.limits.max_channels_per_client;
             if client.open.len() >= limit {
                 return Err(RefusalReason::TooManyChannels { limit });
@@ -192,15 +239,29 @@ impl State {
             client.open.push(channel);
             client.hears_all |= name.is_wildcard();
         }
-        self.reply_channels(key, CommandKind::Open);
+        if let Some(options) = options {
+            self.set_flow(key.slot, options);
+        }
+        let (stretch, gap) = catch_up.map(|catch_up| self.stretch(name, catch_up)).unzip();
+        self.reply_channels(key, CommandKind::Open, nonce, gap.unwrap_or(false));
+        if let Some(stretch) = stretch {
+            self.replay(key.slot, stretch);
+        }
         Ok(())
     }
 
-    fn close(&mut self, key: ClientKey, name: &ChannelName) -> Result<(), RefusalReason> {
-        if !self.leave_channel(key, name) {
+    fn close(
+        &mut self,
+        key: ClientKey,
+        name: &ChannelName,
+        nonce: Option<&Nonce>,
+    ) -> Result<(), RefusalReason> {
+        let was_open = self.leave_channel(key, name);
+        // In the second version that is no error.
+        if !was_open && self.clients[key.slot].version == Version::V1 {
             return Err(RefusalReason::NotOpen(name.to_string()));
         }
-        self.reply_channels(key, CommandKind::Close);
+        self.reply_channels(key, CommandKind::Close, nonce, false);
         Ok(())
     }
 
@@ -215,49 +276,67 @@ impl State {
         true
     }
 
-    fn reply_channels(&mut self, key: ClientKey, command: CommandKind) {
-        let open = self.clients[key.slot].open.iter();
+    fn reply_channels(
+        &mut self,
+        key: ClientKey,
+        command: CommandKind,
+        nonce: Option<&Nonce>,
+        gap: bool,
+    ) {
+        let client = &self.clients[key.slot];
+        if client.version == Version::V2 {
+            return;
+        }
+        let open = client.open.iter();
         let names = open.map(|&channel| &self.channels.get(channel).name);
-        let reply = event::channels_result(command, names, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
+        let max_bytes = self.limits.max_message_bytes;
+        let reply = event::channels_result(command, nonce, names, gap, max_bytes);
+        self.push_reply(key.slot, &reply);
     }
 
-    fn reply_log(&mut self, key: ClientKey, slice: LogSlice) {
-        let (start, entries) = self.log.slice(slice);
-        let reply = event::log_result(entries, start, self.limits.max_message_bytes);
-        self.push(key.slot, &reply);
-    }
-
-    /// Sends a message: to its sender the result, to all others who listen the event, once each,
-    /// and into the log. Returns how many were to receive it.
+    /// Sends a message: to its sender the result, if its version has one, to all others who listen
+    /// the event, once each, and into the log. Returns how many were to receive it.
     pub fn publish(
         &mut self,
         sender: Option<ClientKey>,
-        draft: Draft,
-        now_ms: u64,
+        mut draft: Draft,
+        received: Receipt,
     ) -> (Event, usize) {
-        let stamp = self.stamper.next(now_ms);
+        let stamp = self.stamper.next(received.unix_ms);
         let channel = self.channels.find_or_add(draft.channel(), stamp.time_ms);
-        let (event, result) = draft.stamp(stamp);
         if let Some(sender) = sender {
-            self.clients[sender.slot].counters.messages_in += 1;
-            self.push(sender.slot, &result);
+            let client = &mut self.clients[sender.slot];
+            client.counters.messages_in += 1;
+            if client.version == Version::V1 {
+                self.push_reply(sender.slot, &draft.result(stamp));
+            }
         }
-        let reached = self.deliver(sender, channel, &event);
-        self.totals.messages += 1;
-        self.totals.delivered += reached as u64;
-        self.channels.logged(channel, stamp.time_ms);
+        let written = draft.take_cbor();
+        let event = draft.stamp(stamp);
+        let forms = Forms::new(&event, written, self.limits.max_message_bytes);
+        let measured = self.probe.begin(received.instant);
+        let reached = self.deliver(sender, channel, forms, measured);
+        let source = if sender.is_some() { Source::Client } else { Source::Api };
+        self.totals.count_message(source, event.frame.payload().len(), reached);
+        self.channels.count_message(channel, reached);
+        self.channels.logged(channel, self.log.next_number(), stamp.time_ms);
         let (channels, totals) = (&mut self.channels, &mut self.totals);
         self.taps.push(&channels.get(channel).name, &event);
-        self.log.push(event.clone(), channel, |evicted| {
-            channels.evicted(evicted);
+        self.log.push(event.clone(), channel, |(channel, number)| {
+            channels.unlogged(channel, number);
             totals.evicted += 1;
         });
         self.keep_total();
         (event, reached)
     }
 
-    fn deliver(&mut self, sender: Option<ClientKey>, channel: usize, event: &Event) -> usize {
+    fn deliver(
+        &mut self,
+        sender: Option<ClientKey>,
+        channel: usize,
+        mut forms: Forms,
+        measured: bool,
+    ) -> usize {
         let sender = sender.map(|key| key.slot);
         let wildcard = self.channels.wildcard();
         let mut reached = 0;
@@ -271,10 +350,17 @@ impl State {
                 if Some(slot) == sender || other_way {
                     continue;
                 }
-                if self.push_event(slot, &event.frame) {
-                    reached += 1;
-                } else {
+                let form = forms.of(self.clients[slot].version);
+                if !self.push_event(slot, form.frame) {
                     too_slow.push(slot);
+                } else if !form.is_event {
+                    self.clients[slot].counters.dropped += 1;
+                    self.totals.too_large += 1;
+                } else {
+                    reached += 1;
+                    if measured {
+                        self.mark(slot);
+                    }
                 }
             }
             self.channels.put_listeners(source, listeners);
@@ -283,6 +369,8 @@ impl State {
             self.count_dropped(slot, CloseReason::TooSlow, 1);
             self.close_slot(slot, CloseReason::TooSlow, CloseReason::TooSlow.text());
         }
+        // A message that has reached nobody is not waited for.
+        self.end_probe();
         reached
     }
 
@@ -312,6 +400,10 @@ impl State {
         if reason.farewell() == Farewell::Cut {
             self.cut_queue(slot, reason);
         }
+        let outbox = &mut self.clients[slot].outbox;
+        if outbox.writer == Writer::Nobody && outbox.has_backlog() {
+            outbox.writer = Writer::Listed;
+        }
         self.listed.push_back(slot);
     }
 
@@ -330,7 +422,16 @@ impl State {
         let due = open.filter(|(_, client)| now >= client.pings.last + interval);
         let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
         for slot in due {
-            let pings = &mut self.clients[slot].pings;
+            let client = &mut self.clients[slot];
+            // A pong may stand behind commands that wait, not for the client to read but for the
+            // hub to go on: that is no sign of its absence.
+            let held = client.reading_paused
+                && client.outbox.backlog.is_some()
+                && client.outbox.writer != Writer::Session;
+            let pings = &mut client.pings;
+            if held {
+                pings.unanswered = 0;
+            }
             if pings.unanswered >= MISSED_PINGS {
                 let reason = CloseReason::PingTimeout;
                 self.close_slot(slot, reason, reason.text());
@@ -367,18 +468,26 @@ impl State {
         self.client(key).filter(|client| client.closing.is_none())
     }
 
-    pub fn stats(&self) -> Stats {
-        let queues = self.clients.iter().map(|(_, client)| client.outbox.queued());
+    /// Figures, by the time of day.
+    pub fn stats(&self, now_ms: u64) -> Stats {
+        let (mut longest, mut by_version) = (0, [0; Version::ALL.len()]);
+        for (_, client) in &self.clients {
+            longest = longest.max(client.outbox.queued());
+            by_version[client.version as usize] += 1;
+        }
         Stats {
             clients: self.clients.len(),
+            clients_by_version: by_version,
             taps: self.taps.len(),
+            bans: self.bans.count(now_ms),
             channels: self.channels.len(),
             subscriptions: self.channels.subscriptions(),
             log_messages: self.log.len(),
             log_bytes: self.log.bytes(),
             queued_bytes: self.queued,
-            longest_queue_bytes: queues.max().unwrap_or(0),
+            longest_queue_bytes: longest,
             totals: self.totals.clone(),
+            counted: self.channels.counts(),
         }
     }
 }

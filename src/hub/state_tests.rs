@@ -1,19 +1,19 @@
-//! The state against a naive model: the same commands go to both, and every client must have been
-//! sent the same things in the same order, whatever was written when.
+//! The state's policy, case by case, and the bench that its tests share: a stand-in for what reads
+//! from clients and writes to them.
 
 use super::clients::{ClientInfo, ClientKey, Closing, Identity};
 use super::sending::{Next, Written};
-use super::state::{State, Taken};
-use super::{Batch, HubLimits};
+use super::state::{Receipt, State, Taken};
+use super::{Batch, HubLimits, Rights};
 use crate::protocol::websocket::server_frame_bytes;
-use crate::protocol::{ChannelName, CloseReason, Command, CommandLimits, command};
-use proptest::prelude::*;
+use crate::protocol::{ChannelName, CloseReason, CommandLimits, command};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const LIMITS: HubLimits = HubLimits {
+pub(super) const LIMITS: HubLimits = HubLimits {
     max_clients: 100,
     max_channels_per_client: 3,
     max_message_bytes: 131_072,
@@ -45,43 +45,54 @@ fn texts(batch: &Batch) -> Vec<Value> {
 }
 
 /// A state and a stand-in for what writes to its clients.
-struct Bench {
-    state: State,
-    clients: Vec<ClientKey>,
-    received: HashMap<u64, Vec<Value>>,
+pub(super) struct Bench {
+    pub(super) state: State,
+    pub(super) clients: Vec<ClientKey>,
+    pub(super) received: HashMap<u64, Vec<Value>>,
     /// What a full socket has left of a client's batch.
-    stuck: HashMap<u64, Vec<Value>>,
+    pub(super) stuck: HashMap<u64, Vec<Value>>,
     /// Whose sessions were told to close, and how.
-    closed: Vec<(ClientKey, Closing)>,
+    pub(super) closed: Vec<(ClientKey, Closing)>,
+    /// The time, which goes on only when a test says so; what is written counts as written a
+    /// millisecond later.
+    pub(super) now: Instant,
 }
 
 impl Bench {
-    fn new(limits: HubLimits) -> Self {
+    pub(super) fn new(limits: HubLimits) -> Self {
         let (received, stuck) = (HashMap::new(), HashMap::new());
-        Self { state: State::new(limits, 1), clients: vec![], received, stuck, closed: vec![] }
+        let (state, now) = (State::new(limits, 1), Instant::now());
+        Self { state, clients: vec![], received, stuck, closed: vec![], now }
     }
 
-    fn join(&mut self) -> ClientKey {
+    pub(super) fn join(&mut self) -> ClientKey {
+        self.join_with(None)
+    }
+
+    pub(super) fn join_with(&mut self, rights: Option<Arc<Rights>>) -> ClientKey {
         let info = ClientInfo {
             address: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
             identity: Identity::default(),
+            rights,
         };
         let key = self.state.join(info, 0, Instant::now());
         self.clients.push(key);
         key
     }
 
-    fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
+    pub(super) fn send(&mut self, key: ClientKey, command: &Value) -> Taken {
         let text = command.to_string();
         let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
-        self.state.execute(key, command::parse(&text, limits), text.len(), 1_700_000_000_000)
+        let received = Receipt { unix_ms: 1_700_000_000_000, instant: self.now };
+        let request = command::parse(&text, limits);
+        self.state.execute(key, request, text.len(), received).unwrap_or(Taken::Closing)
     }
 
     /// One pass of the flusher; the sockets of `full` take nothing of their batch.
-    fn pass(&mut self, full: &[ClientKey]) {
+    pub(super) fn pass(&mut self, full: &[ClientKey]) {
         let mut jobs = vec![];
-        self.state.take_jobs(&mut jobs, usize::MAX);
+        self.state.take_jobs(&mut jobs, usize::MAX, self.now);
         for job in &mut jobs {
             if let Some(closing) = job.close.take() {
                 self.closed.push((job.key, closing));
@@ -98,204 +109,60 @@ impl Bench {
             }
         }
         self.state.settle(&mut jobs);
+        self.time_probe();
+    }
+
+    pub(super) fn time_probe(&mut self) {
+        let now = self.now + Duration::from_millis(1);
+        self.state.time_probe(|| now);
     }
 
     /// The session of a client whose socket was full writes until nothing is left.
-    fn unstick(&mut self, key: ClientKey) {
+    pub(super) fn unstick(&mut self, key: ClientKey) {
         let Some(texts_left) = self.stuck.remove(&key.id()) else { return };
         self.received.entry(key.id()).or_default().extend(texts_left);
-        while let Next::Batch(batch) = self.state.wrote(key, 0) {
+        while let Next::Batch(batch) = self.state.wrote(key, 0, self.now) {
             self.received.entry(key.id()).or_default().extend(texts(&batch));
         }
+        self.time_probe();
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         for key in self.clients.clone() {
             self.unstick(key);
         }
-        while self.state.has_jobs() {
+        loop {
+            while self.state.has_jobs() {
+                self.pass(&[]);
+            }
+            let Some(due) = self.state.next_due() else { break };
+            self.now = self.now.max(due);
             self.pass(&[]);
         }
     }
 
-    fn received(&self, key: ClientKey) -> &[Value] {
+    /// What a client received, batches taken apart.
+    pub(super) fn events(&self, key: ClientKey) -> Vec<Value> {
+        let batched = |value: &Value| match value["events"].as_array() {
+            Some(events) => events.clone(),
+            None => vec![value.clone()],
+        };
+        self.received(key).iter().flat_map(batched).collect()
+    }
+
+    pub(super) fn received(&self, key: ClientKey) -> &[Value] {
         self.received.get(&key.id()).map_or(&[], Vec::as_slice)
     }
 }
 
-/// The hub as one would explain it: lists, and a loop over all clients for each message.
-#[derive(Default)]
-struct Model {
-    open: HashMap<u64, Vec<Value>>,
-    log: Vec<Value>,
-    expected: HashMap<u64, Vec<Value>>,
-}
-
-impl Model {
-    fn send(&mut self, clients: &[ClientKey], sender: u64, command: &Value) {
-        let channel = &command["channel"];
-        let open = self.open.entry(sender).or_default();
-        let is_open = open.contains(channel);
-        let reply = match command["type"].as_str() {
-            Some("open") if is_open || open.len() < LIMITS.max_channels_per_client => {
-                if !is_open {
-                    open.push(channel.clone());
-                }
-                json!({"type": "result", "for": "open", "channels": open})
-            }
-            Some("close") if is_open => {
-                open.retain(|known| known != channel);
-                json!({"type": "result", "for": "close", "channels": open})
-            }
-            Some("message") => {
-                let event =
-                    json!({"type": "message", "channel": channel, "message": command["message"]});
-                for client in clients.iter().map(|key| key.id()).filter(|&id| id != sender) {
-                    let open = self.open.entry(client).or_default();
-                    if open.contains(channel) || open.contains(&json!("*")) {
-                        self.expected.entry(client).or_default().push(event.clone());
-                    }
-                }
-                self.log.insert(0, event);
-                self.log.truncate(LIMITS.max_log_messages);
-                json!({"type": "result", "for": "message", "channel": channel, "message": command["message"]})
-            }
-            Some("log") => json!({"type": "result", "for": "log", "log": self.log}),
-            _ => json!({"type": "error"}),
-        };
-        self.expected.entry(sender).or_default().push(reply);
-    }
-
-    fn leave(&mut self, id: u64) {
-        self.open.remove(&id);
-    }
-}
-
-/// A reply or event without what the model does not know: ID, time, and the words of errors.
-fn plain(value: &Value) -> Value {
-    let mut value = value.clone();
-    if value["type"] == "error" {
-        return json!({"type": "error"});
-    }
-    if let Some(Value::Array(log)) = value.get_mut("log") {
-        for entry in log {
-            *entry = plain(entry);
-        }
-    }
-    if let Some(object) = value.as_object_mut() {
-        object.remove("ID");
-        object.remove("time");
-    }
-    value
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Join,
-    Leave(usize),
-    Send(usize, Value),
-    Pass(Vec<usize>),
-    Unstick(usize),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let channel = prop_oneof![
-        Just(json!("a")),
-        Just(json!("b")),
-        Just(json!(5)),
-        Just(json!("5")),
-        Just(json!("*")),
-    ];
-    let command = prop_oneof![
-        3 => channel.clone().prop_map(|channel| json!({"type": "open", "channel": channel})),
-        2 => channel.clone().prop_map(|channel| json!({"type": "close", "channel": channel})),
-        8 => (channel, 0..1000).prop_map(
-            |(channel, n)| json!({"type": "message", "channel": channel, "message": n})
-        ),
-        1 => Just(json!({"type": "log"})),
-        1 => Just(json!({"type": "bogus"})),
-    ];
-    let step = prop_oneof![
-        2 => Just(Step::Join),
-        1 => any::<usize>().prop_map(Step::Leave),
-        16 => (any::<usize>(), command).prop_map(|(client, command)| Step::Send(client, command)),
-        3 => prop::collection::vec(any::<usize>(), 0..3).prop_map(Step::Pass),
-        2 => any::<usize>().prop_map(Step::Unstick),
-    ];
-    prop::collection::vec(step, 0..200)
-}
-
-proptest! {
-    #[test]
-    fn every_client_is_sent_what_the_naive_model_says_in_the_same_order(steps in steps()) {
-        let (mut bench, mut model) = (Bench::new(LIMITS), Model::default());
-        let mut gone = vec![];
-        for step in steps {
-            let count = bench.clients.len();
-            let pick = |n: usize| if count == 0 { None } else { Some(bench.clients[n % count]) };
-            match step {
-                Step::Join => {
-                    bench.join();
-                }
-                Step::Leave(n) => if let Some(key) = pick(n) {
-                    bench.clients.retain(|&other| other != key);
-                    model.leave(key.id());
-                    bench.stuck.remove(&key.id());
-                    prop_assert!(bench.state.leave(key, CloseReason::ClientClosed, 0).is_some());
-                    gone.push(key);
-                },
-                Step::Send(n, command) => if let Some(key) = pick(n) {
-                    prop_assert_eq!(bench.send(key, &command), Taken::Done);
-                    model.send(&bench.clients.clone(), key.id(), &command);
-                },
-                Step::Pass(full) => {
-                    let full: Vec<ClientKey> = full.into_iter().filter_map(pick).collect();
-                    bench.pass(&full);
-                }
-                Step::Unstick(n) => if let Some(key) = pick(n) { bench.unstick(key) },
-            }
-        }
-        bench.drain();
-        for key in bench.clients.iter().copied() {
-            let got: Vec<Value> = bench.received(key).iter().map(plain).collect();
-            let expected = model.expected.get(&key.id()).cloned().unwrap_or_default();
-            prop_assert_eq!(got, expected);
-        }
-        // Who left in the middle has a prefix of what was due.
-        for key in gone {
-            let got: Vec<Value> = bench.received(key).iter().map(plain).collect();
-            let expected = model.expected.get(&key.id()).cloned().unwrap_or_default();
-            prop_assert!(expected.starts_with(&got));
-        }
-        // The books: no bytes are left, and channels have listeners or logged messages.
-        let stats = bench.state.stats();
-        prop_assert_eq!(stats.queued_bytes, 0);
-        prop_assert_eq!(stats.clients, bench.clients.len());
-        prop_assert_eq!(stats.log_messages, model.log.len());
-        let mut channels: Vec<Value> = model.log.iter().map(|event| event["channel"].clone()).collect();
-        channels.extend(model.open.values().flatten().cloned());
-        let mut names: Vec<String> = channels.iter().map(Value::to_string).collect();
-        names.sort();
-        names.dedup();
-        prop_assert_eq!(stats.channels, names.len());
-        prop_assert_eq!(stats.subscriptions, model.open.values().map(Vec::len).sum::<usize>());
-        // When all have left and nothing is logged, nothing at all is left.
-        for key in bench.clients.clone() {
-            bench.state.leave(key, CloseReason::ClientClosed, 0);
-        }
-        let stats = bench.state.stats();
-        prop_assert_eq!((stats.clients, stats.subscriptions, stats.queued_bytes), (0, 0, 0));
-    }
-}
-
-fn open(bench: &mut Bench, channel: &str) -> ClientKey {
+pub(super) fn open(bench: &mut Bench, channel: &str) -> ClientKey {
     let key = bench.join();
     bench.send(key, &json!({"type": "open", "channel": channel}));
     bench.pass(&[]);
     key
 }
 
-fn message(size: usize) -> Value {
+pub(super) fn message(size: usize) -> Value {
     json!({"type": "message", "channel": "x", "message": "m".repeat(size)})
 }
 
@@ -313,7 +180,7 @@ fn live_events_past_the_budget_close_the_listener_and_nobody_else() {
     assert_eq!((bench.closed[0].0, bench.closed[0].1.reason), (slow, CloseReason::TooSlow));
     assert_eq!(bench.received(fast).len(), 1 + 3);
     assert_eq!(bench.send(slow, &json!({"type": "log"})), Taken::Closing);
-    assert_eq!(bench.state.stats().queued_bytes, 0);
+    assert_eq!(bench.state.stats(0).queued_bytes, 0);
     let left = bench.state.leave(slow, CloseReason::TooSlow, 0).expect("a client");
     assert_eq!(left.counters.dropped, 2, "one in the queue, and the one that was too much");
 }
@@ -327,12 +194,12 @@ fn commands_wait_while_half_of_the_budget_is_queued_so_that_replies_never_exceed
         bench.pass(&[]);
     }
     let mut asked = 0;
-    while bench.send(reader, &json!({"type": "log"})) == Taken::Done {
+    while bench.send(reader, &message(100_000)) == Taken::Done {
         asked += 1;
         bench.pass(&[reader]);
         assert!(asked < 100, "reading is never paused");
     }
-    let queued = bench.state.stats().longest_queue_bytes;
+    let queued = bench.state.stats(0).longest_queue_bytes;
     assert!((LIMITS.max_queue_bytes / 2..LIMITS.max_queue_bytes).contains(&queued), "{queued}");
     assert!(!bench.state.may_read(reader));
     bench.unstick(reader);
@@ -375,7 +242,7 @@ fn queues_of_clients_that_are_being_closed_are_cut_before_anybody_is_closed_for_
     let healthy = json!({"type": "message", "channel": "y", "message": "m".repeat(60_000)});
     for _ in 0..20 {
         bench.send(sender, &healthy);
-        let queued = bench.state.stats().queued_bytes;
+        let queued = bench.state.stats(0).queued_bytes;
         assert!(queued <= limits.total_queue_bytes, "{queued} bytes are queued");
         bench.pass(&[stuck, waiting]);
     }
@@ -439,11 +306,10 @@ fn a_message_of_the_owner_reaches_every_listener() {
     let mut bench = Bench::new(LIMITS);
     let (listener, everything) = (open(&mut bench, "x"), open(&mut bench, "*"));
     let limits = CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
-    let Ok(Command::Message(draft)) = command::parse(&message(1).to_string(), limits) else {
-        panic!("a message")
-    };
+    let draft = command::parse_message(&message(1).to_string(), limits).expect("a message");
     assert_eq!(draft.channel(), &ChannelName::from_text("x"));
-    assert_eq!(bench.state.publish(None, draft, 5).1, 2);
+    let received = Receipt { unix_ms: 5, instant: bench.now };
+    assert_eq!(bench.state.publish(None, draft, received).1, 2);
     bench.pass(&[]);
     assert_eq!(bench.received(listener).len(), 2);
     assert_eq!(bench.received(everything).len(), 2);

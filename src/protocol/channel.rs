@@ -7,6 +7,7 @@
 
 use super::json;
 use super::refusal::RefusalReason;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,12 +35,10 @@ impl ChannelName {
                 }
                 Ok(Self(spelled.into()))
             }
-            Some(b'-' | b'0'..=b'9') => match value.parse::<f64>() {
-                Ok(number) if number.is_finite() => {
-                    Ok(Self(ryu_js::Buffer::new().format_finite(number).into()))
-                }
-                _ => Err(RefusalReason::ChannelNotFinite),
-            },
+            Some(b'-' | b'0'..=b'9') => {
+                let number = value.parse().ok().and_then(Self::from_number);
+                number.ok_or(RefusalReason::ChannelNotFinite)
+            }
             first => Err(RefusalReason::ChannelType { found: kind_of(first.copied()) }),
         }
     }
@@ -49,6 +48,17 @@ impl ChannelName {
         let mut spelled = Vec::with_capacity(name.len() + 2);
         json::write_text(name, &mut spelled);
         Self(String::from_utf8_lossy(&spelled).into())
+    }
+
+    /// The channel whose name is a number; none if it is not finite.
+    pub fn from_number(number: f64) -> Option<Self> {
+        number.is_finite().then(|| Self(ryu_js::Buffer::new().format_finite(number).into()))
+    }
+
+    /// The UTF-8 of a name that is a text, a lone surrogate in it being bytes that no UTF-8 holds;
+    /// none of one that is a number.
+    pub fn text_bytes(&self) -> Option<Cow<'_, [u8]>> {
+        self.0.starts_with('"').then(|| json::string_contents(&self.0))
     }
 
     /// The JSON text of the name: `"chat"` with its quotes, `5`.

@@ -1,49 +1,65 @@
 //! A client's text read into a command.
 //!
-//! `serde_json` finds out whether the text is JSON and where its keys and values lie; this module
-//! finds out what the client wants. Values that only travel stay text. Of a key given twice the
-//! last counts.
+//! `fields` finds out whether the text is a JSON object and where its keys and values lie; this
+//! module finds out what the client wants. Values that only travel stay text.
 
 use super::channel::{ChannelName, kind_of};
 use super::event::Draft;
+use super::fields::Fields;
 use super::json;
 use super::kind::CommandKind;
+use super::nonce::Nonce;
+use super::options::OpenOptions;
 use super::refusal::{Refusal, RefusalReason};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
 use uuid::Uuid;
+
+/// A command, and what its sender wants to know the reply by.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    /// What the client asks for.
+    pub command: Command,
+    /// What comes back in the reply. A message has none: all its keys come back.
+    pub nonce: Option<Nonce>,
+}
+
+impl From<Command> for Request {
+    fn from(command: Command) -> Self {
+        Self { command, nonce: None }
+    }
+}
 
 /// What a client asks for.
 #[derive(Debug, PartialEq)]
 pub enum Command {
-    /// Listen to a channel.
-    Open(ChannelName),
+    /// Listen to a channel; what else is wanted is rare, and so stands apart.
+    Open(ChannelName, Option<Box<OpenOptions>>),
     /// Listen to it no more.
     Close(ChannelName),
     /// Send a message; all but its ID and time is ready.
     Message(Draft),
     /// Read a slice of the message log.
     Log(LogSlice),
+    /// Say that the hub is there, and what time it has.
+    Ping,
 }
 
 impl Command {
     /// Which command it is.
     pub fn kind(&self) -> CommandKind {
         match self {
-            Self::Open(_) => CommandKind::Open,
+            Self::Open(..) => CommandKind::Open,
             Self::Close(_) => CommandKind::Close,
             Self::Message(_) => CommandKind::Message,
             Self::Log(_) => CommandKind::Log,
+            Self::Ping => CommandKind::Ping,
         }
     }
 }
 
-/// A slice of the newest-first log, or of the part of it that is older than a message, with the
-/// meaning of ECMAScript's `Array.prototype.slice`: negative indices count from the oldest end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A slice of the newest-first log, or of the part of it that is older than a message or of one
+/// channel, with the meaning of ECMAScript's `Array.prototype.slice`: negative indices count from
+/// the oldest end.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSlice {
     /// The first entry of the slice.
     pub start: i64,
@@ -52,11 +68,13 @@ pub struct LogSlice {
     /// Only what is older than the message with this ID. Indices shift as messages arrive; what
     /// is older than a message stays the same.
     pub before: Option<Uuid>,
+    /// Only the messages of this channel.
+    pub channel: Option<ChannelName>,
 }
 
 impl Default for LogSlice {
     fn default() -> Self {
-        Self { start: 0, end: 100, before: None }
+        Self { start: 0, end: 100, before: None, channel: None }
     }
 }
 
@@ -70,27 +88,41 @@ pub struct CommandLimits {
 }
 
 /// Longest piece of a client's own text that an error repeats, in characters.
-const MAX_QUOTED: usize = 64;
+pub(super) const MAX_QUOTED: usize = 64;
 
 /// Reads one command.
 ///
 /// # Errors
 /// The text is no command; the refusal says why, and names the command where there was one.
-pub fn parse(text: &str, limits: CommandLimits) -> Result<Command, Refusal> {
-    let fields = fields(text).map_err(|reason| Refusal { command: None, reason })?;
-    let kind = kind(&fields).map_err(|reason| Refusal { command: None, reason })?;
-    let refuse = |reason| Refusal { command: Some(kind), reason };
-    let depth = json::depth(text);
-    if depth > json::MAX_DEPTH {
-        return Err(refuse(RefusalReason::TooDeep { depth }));
+pub fn parse(text: &str, limits: CommandLimits) -> Result<Request, Refusal> {
+    let fields = Fields::parse(text)?;
+    let kind = kind(&fields)?;
+    let refuse = |reason, nonce| Refusal { command: Some(kind), nonce, reason };
+    // The nonce of a message is a key like any other: it travels.
+    let nonce = match fields.get("\"nonce\"").filter(|_| kind != CommandKind::Message) {
+        Some(value) => Some(Nonce::from_json(value).map_err(|reason| refuse(reason, None))?),
+        None => None,
+    };
+    match command(kind, &fields, text, limits) {
+        Ok(command) => Ok(Request { command, nonce }),
+        Err(reason) => Err(refuse(reason, nonce)),
     }
-    match kind {
-        CommandKind::Open => channel(&fields, limits).map(Command::Open),
-        CommandKind::Close => channel(&fields, limits).map(Command::Close),
-        CommandKind::Message => message(&fields, text.len(), limits).map(Command::Message),
-        CommandKind::Log => log(&fields).map(Command::Log),
-    }
-    .map_err(refuse)
+}
+
+fn command(
+    kind: CommandKind,
+    fields: &Fields,
+    text: &str,
+    limits: CommandLimits,
+) -> Result<Command, RefusalReason> {
+    check_depth(text)?;
+    Ok(match kind {
+        CommandKind::Open => Command::Open(channel(fields, limits)?, OpenOptions::read(fields)?),
+        CommandKind::Close => Command::Close(channel(fields, limits)?),
+        CommandKind::Message => Command::Message(message(fields, text.len(), limits)?),
+        CommandKind::Log => Command::Log(log(fields, limits)?),
+        CommandKind::Ping => Command::Ping,
+    })
 }
 
 /// Reads a message that needs no `type` to be one: what is called so is ignored, as are `ID` and
@@ -99,34 +131,18 @@ pub fn parse(text: &str, limits: CommandLimits) -> Result<Command, Refusal> {
 /// # Errors
 /// The text is no message; the refusal says why.
 pub fn parse_message(text: &str, limits: CommandLimits) -> Result<Draft, Refusal> {
-    let refuse = |reason| Refusal { command: Some(CommandKind::Message), reason };
-    let fields = fields(text).map_err(refuse)?;
+    let read = || {
+        let fields = Fields::parse(text)?;
+        check_depth(text)?;
+        message(&fields, text.len(), limits)
+    };
+    let command = Some(CommandKind::Message);
+    read().map_err(|reason| Refusal { command, nonce: None, reason })
+}
+
+fn check_depth(text: &str) -> Result<(), RefusalReason> {
     let depth = json::depth(text);
-    if depth > json::MAX_DEPTH {
-        return Err(refuse(RefusalReason::TooDeep { depth }));
-    }
-    message(&fields, text.len(), limits).map_err(refuse)
-}
-
-/// The keys of an object (canonical literals, with their quotes), each once, with the text of
-/// their values.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
-
-impl<'a> Fields<'a> {
-    /// The value of `key`, which is given with its quotes.
-    fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
-    }
-}
-
-fn fields(text: &str) -> Result<Fields<'_>, RefusalReason> {
-    let syntax = |error: serde_json::Error| RefusalReason::Syntax(error.to_string());
-    let first = text.trim_start_matches([' ', '\t', '\n', '\r']).bytes().next();
-    if first == Some(b'{') {
-        return serde_json::from_str(text).map_err(syntax);
-    }
-    serde_json::from_str::<IgnoredAny>(text).map_err(syntax)?;
-    Err(RefusalReason::NotAnObject { found: kind_of(first) })
+    if depth > json::MAX_DEPTH { Err(RefusalReason::TooDeep { depth }) } else { Ok(()) }
 }
 
 fn kind(fields: &Fields) -> Result<CommandKind, RefusalReason> {
@@ -156,8 +172,8 @@ fn channel(fields: &Fields, limits: CommandLimits) -> Result<ChannelName, Refusa
 
 fn message(fields: &Fields, length: usize, limits: CommandLimits) -> Result<Draft, RefusalReason> {
     let mut draft = Draft::new(channel(fields, limits)?, length);
-    for (key, value) in &fields.0 {
-        match &**key {
+    for (key, value) in fields.iter() {
+        match key {
             // The first three are the server's own; the channel stands there already.
             "\"type\"" | "\"ID\"" | "\"time\"" | "\"channel\"" => {}
             "\"for\"" => draft.set_for(value),
@@ -171,7 +187,7 @@ fn message(fields: &Fields, length: usize, limits: CommandLimits) -> Result<Draf
     Ok(draft)
 }
 
-fn log(fields: &Fields) -> Result<LogSlice, RefusalReason> {
+fn log(fields: &Fields, limits: CommandLimits) -> Result<LogSlice, RefusalReason> {
     let index = |key: &'static str, default: i64| {
         let literal = format!("\"{key}\"");
         let value = fields.get(&literal).unwrap_or("null");
@@ -187,84 +203,24 @@ fn log(fields: &Fields) -> Result<LogSlice, RefusalReason> {
         start: index("start", default.start)?,
         end: index("end", default.end)?,
         before: message_id(fields, "\"before\"")?,
+        // `*` is every channel here, as it is for those who listen.
+        channel: match fields.given("\"channel\"") {
+            Some(_) => Some(channel(fields, limits)?).filter(|name| !name.is_wildcard()),
+            None => None,
+        },
     })
 }
 
 /// The ID of a message, if the key (given with its quotes) is there and not null.
-fn message_id(fields: &Fields, key: &'static str) -> Result<Option<Uuid>, RefusalReason> {
-    let value = fields.get(key).unwrap_or("null");
-    if value == "null" {
-        return Ok(None);
-    }
+pub(super) fn message_id(
+    fields: &Fields,
+    key: &'static str,
+) -> Result<Option<Uuid>, RefusalReason> {
+    let Some(value) = fields.given(key) else { return Ok(None) };
     let text = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let id = text.and_then(|text| Uuid::try_parse(text).ok());
     let found = if text.is_some() { "another text" } else { kind_of(value.bytes().next()) };
     id.map(Some).ok_or(RefusalReason::MessageId { key, found })
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Collector::default();
-                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    fields.insert(key.get(), value.get());
-                }
-                Ok(Fields(fields.list))
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-/// Collects fields, the last of equal keys winning. Few keys are searched one by one; an index
-/// keeps a message of thousands of keys from costing the square of their number.
-#[derive(Default)]
-struct Collector<'a> {
-    list: Vec<(Cow<'a, str>, &'a str)>,
-    index: HashMap<Cow<'a, str>, usize>,
-}
-
-impl<'a> Collector<'a> {
-    const SEARCHED: usize = 16;
-
-    fn insert(&mut self, literal: &'a str, value: &'a str) {
-        let key = canonical_key(literal);
-        if let Some(place) = self.find(&key) {
-            self.list[place].1 = value;
-            return;
-        }
-        if self.list.len() == Self::SEARCHED {
-            let keys = self.list.iter().enumerate();
-            self.index = keys.map(|(place, (key, _))| (key.clone(), place)).collect();
-        }
-        if self.list.len() >= Self::SEARCHED {
-            self.index.insert(key.clone(), self.list.len());
-        }
-        self.list.push((key, value));
-    }
-
-    fn find(&self, key: &str) -> Option<usize> {
-        if self.index.is_empty() {
-            self.list.iter().position(|(known, _)| known == key)
-        } else {
-            self.index.get(key).copied()
-        }
-    }
-}
-
-fn canonical_key(literal: &str) -> Cow<'_, str> {
-    if !literal.contains('\\') {
-        return Cow::Borrowed(literal);
-    }
-    let mut canonical = Vec::with_capacity(literal.len());
-    json::write_string(literal, &mut canonical);
-    Cow::Owned(String::from_utf8_lossy(&canonical).into_owned())
 }
 
 #[cfg(test)]
@@ -275,6 +231,10 @@ mod tests {
     const LIMITS: CommandLimits =
         CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 130_048 };
 
+    fn command_of(text: &str) -> Command {
+        parse(text, LIMITS).expect("a command").command
+    }
+
     fn refusal(text: &str) -> Refusal {
         parse(text, LIMITS).expect_err("a refusal")
     }
@@ -283,7 +243,7 @@ mod tests {
     fn the_last_of_equal_keys_counts_however_it_is_escaped() {
         let text = r#"{"type":"bogus","typ\u0065":"open","channel":"x","channel":7}"#;
         let expected = ChannelName::from_json("7", 255).unwrap();
-        assert_eq!(parse(text, LIMITS), Ok(Command::Open(expected)));
+        assert_eq!(parse(text, LIMITS), Ok(Command::Open(expected, None).into()));
     }
 
     #[test]
@@ -293,7 +253,7 @@ mod tests {
             text += &format!(r#","k{n}":0,"same":{n},"k{n}":1"#);
         }
         text.push('}');
-        let Ok(Command::Message(draft)) = parse(&text, LIMITS) else { panic!("a message") };
+        let Command::Message(draft) = command_of(&text) else { panic!("a message") };
         let event = event_of(draft);
         assert_eq!(event.matches("\"same\":").count(), 1);
         assert!(event.contains("\"same\":99"));
@@ -303,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_slice_is_cut_toward_zero_and_saturates() {
-        let slice = |text| match parse(text, LIMITS) {
-            Ok(Command::Log(slice)) => (slice.start, slice.end),
+        let slice = |text| match command_of(text) {
+            Command::Log(slice) => (slice.start, slice.end),
             other => panic!("{other:?}"),
         };
         assert_eq!(slice(r#"{"type":"log"}"#), (0, 100));
@@ -316,8 +276,8 @@ mod tests {
     #[test]
     fn what_is_older_is_asked_for_by_the_id_of_a_message() {
         let before = |value: &str| {
-            parse(&format!(r#"{{"type":"log","before":{value}}}"#), LIMITS).map(|command| {
-                let Command::Log(slice) = command else { panic!("a log command") };
+            parse(&format!(r#"{{"type":"log","before":{value}}}"#), LIMITS).map(|request| {
+                let Command::Log(slice) = request.command else { panic!("a log command") };
                 slice.before.map(|id| id.to_string())
             })
         };
@@ -337,6 +297,7 @@ mod tests {
             refusal(r#"{"type":"log","start":true}"#),
             Refusal {
                 command: Some(CommandKind::Log),
+                nonce: None,
                 reason: RefusalReason::LogSlice { key: "start", found: "a boolean" },
             }
         );
@@ -353,6 +314,45 @@ mod tests {
             assert_eq!(refusal.command, None, "{text}");
             assert!(refusal.reason.to_string().starts_with(words), "{text}: {}", refusal.reason);
         }
+    }
+
+    #[test]
+    fn a_nonce_comes_with_commands_and_refusals_but_not_with_messages() {
+        let nonce_of = |text: &str| {
+            let nonce = match parse(text, LIMITS) {
+                Ok(request) => request.nonce,
+                Err(refusal) => refusal.nonce,
+            };
+            nonce.map(|nonce| nonce.as_json().to_owned())
+        };
+        let given = Some("[1]".to_owned());
+        assert_eq!(nonce_of(r#"{"type":"ping","nonce":[ 1 ]}"#), given);
+        assert_eq!(nonce_of(r#"{"type":"open","nonce":[1]}"#), given);
+        assert_eq!(nonce_of(r#"{"type":"log","start":{},"nonce":[1]}"#), given);
+        assert_eq!(nonce_of(r#"{"type":"message","channel":1,"nonce":[1]}"#), None);
+        assert_eq!(nonce_of(r#"{"type":"bogus","nonce":[1]}"#), None);
+        let long = format!(r#"{{"type":"ping","nonce":"{}"}}"#, "n".repeat(300));
+        assert_eq!(nonce_of(&long), None);
+        let reason = RefusalReason::NonceSize { bytes: 302, limit: 256 };
+        assert_eq!(refusal(&long).reason, reason);
+        let event = event_of(match command_of(r#"{"type":"message","channel":1,"nonce":[1]}"#) {
+            Command::Message(draft) => draft,
+            other => panic!("{other:?}"),
+        });
+        assert!(event.contains(r#""nonce":[1]"#), "{event}");
+    }
+
+    #[test]
+    fn a_log_may_be_that_of_one_channel() {
+        let channel = |text| match command_of(text) {
+            Command::Log(slice) => slice.channel.map(|name| name.as_json().to_owned()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(channel(r#"{"type":"log","channel":5.0}"#), Some("5".to_owned()));
+        assert_eq!(channel(r#"{"type":"log","channel":"*"}"#), None);
+        assert_eq!(channel(r#"{"type":"log","channel":null}"#), None);
+        let wrong = refusal(r#"{"type":"log","channel":[]}"#);
+        assert!(matches!(wrong.reason, RefusalReason::ChannelType { .. }));
     }
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
         ];
         for spelling in spellings {
             let text = format!(r#"{{"type":"message","channel":"x"{spelling}}}"#);
-            let Ok(Command::Message(draft)) = parse(&text, LIMITS) else { panic!("a message") };
+            let Command::Message(draft) = command_of(&text) else { panic!("a message") };
             let (bytes, capacity) = buffer_of(draft);
             let what = &text[..50];
             assert!(capacity <= bytes + bytes / 4 + 256, "{capacity} for {bytes}: {what}");

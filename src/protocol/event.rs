@@ -4,16 +4,19 @@
 //! log keeps; a log reply splices the stored bytes. Everything but ID and time is written before
 //! the hub is asked, so that the hub's lock covers only the copying of a short tail.
 
+use super::cbor::Source;
 use super::channel::ChannelName;
 use super::json;
 use super::kind::CommandKind;
+use super::nonce::Nonce;
 use super::refusal::Refusal;
 use super::stamp::{ID_LENGTH, Stamp};
 use super::websocket::{Frame, HEADROOM};
 use std::io::Write;
-use std::ops::Range;
+use uuid::Uuid;
 
 const EVENT_HEAD: &[u8] = br#"{"type":"message""#;
+const NONCE_HEAD: &[u8] = br#","nonce":"#;
 const RESULT_HEAD: &[u8] = br#"{"type":"result","for":"message""#;
 
 /// Bytes of `,"ID":"…","time":…}`, the time having 13 digits (until the year 2286).
@@ -36,6 +39,8 @@ pub struct Draft {
     bytes: Vec<u8>,
     /// The sender's `for`, which is in the event but not in the result: its place in `bytes`.
     sender_for: Option<Vec<u8>>,
+    /// What a CBOR sender wrote, until it is taken.
+    cbor: Option<Source>,
 }
 
 /// A message with its ID and time: what listeners get and the log keeps.
@@ -55,7 +60,7 @@ impl Draft {
         bytes.extend_from_slice(EVENT_HEAD);
         bytes.extend_from_slice(br#","channel":"#);
         bytes.extend_from_slice(channel.as_json().as_bytes());
-        Self { channel, bytes, sender_for: None }
+        Self { channel, bytes, sender_for: None, cbor: None }
     }
 
     /// Adds a key (a canonical literal, with its quotes) and its value.
@@ -70,6 +75,27 @@ impl Draft {
         self.sender_for = Some(field);
     }
 
+    /// Adds fields that stand written already: each a comma, a key and a value in canonical form.
+    pub(super) fn push_written(&mut self, fields: &[u8]) {
+        self.bytes.extend_from_slice(fields);
+    }
+
+    /// Sets the sender's own `for`, written already: a comma, the key and the value.
+    pub(super) fn set_written_for(&mut self, field: Vec<u8>) {
+        self.sender_for = Some(field);
+    }
+
+    /// Keeps what the sender wrote in CBOR, for listeners who read that.
+    pub(super) fn set_cbor(&mut self, source: Source) {
+        self.cbor = Some(source);
+    }
+
+    /// Takes what the sender wrote in CBOR, if it did. The event and the log are made without it:
+    /// it is to live only while the message is delivered.
+    pub fn take_cbor(&mut self) -> Option<Source> {
+        self.cbor.take()
+    }
+
     /// The channel the message goes to.
     pub fn channel(&self) -> &ChannelName {
         &self.channel
@@ -80,16 +106,21 @@ impl Draft {
         self.bytes.len() - HEADROOM + self.sender_for.as_ref().map_or(0, Vec::len) + TAIL_BYTES
     }
 
-    /// Finishes the message: its event, and the result that its sender gets.
-    pub fn stamp(self, stamp: Stamp) -> (Event, Frame) {
-        let Self { mut bytes, sender_for, .. } = self;
-        let common: Range<usize> = HEADROOM + EVENT_HEAD.len()..bytes.len();
+    /// The result that the sender of the message gets.
+    pub fn result(&self, stamp: Stamp) -> Frame {
+        let common = &self.bytes[HEADROOM + EVENT_HEAD.len()..];
         let mut result =
             Vec::with_capacity(HEADROOM + RESULT_HEAD.len() + common.len() + TAIL_BYTES);
         result.resize(HEADROOM, 0);
         result.extend_from_slice(RESULT_HEAD);
-        result.extend_from_slice(&bytes[common]);
+        result.extend_from_slice(common);
         push_tail(stamp, &mut result);
+        Frame::text(result)
+    }
+
+    /// Finishes the message: its event.
+    pub fn stamp(self, stamp: Stamp) -> Event {
+        let Self { mut bytes, sender_for, .. } = self;
         bytes.extend_from_slice(sender_for.as_deref().unwrap_or_default());
         push_tail(stamp, &mut bytes);
         // The log keeps this buffer: what the sender's spelling took beyond the event must not
@@ -97,7 +128,7 @@ impl Draft {
         if bytes.capacity() > bytes.len() + bytes.len() / 8 + 64 {
             bytes.shrink_to_fit();
         }
-        (Event { stamp, frame: Frame::text(bytes) }, Frame::text(result))
+        Event { stamp, frame: Frame::text(bytes) }
     }
 }
 
@@ -109,12 +140,16 @@ fn push_field(key: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 fn push_tail(stamp: Stamp, out: &mut Vec<u8>) {
-    let mut id = [0; ID_LENGTH];
     out.extend_from_slice(br#","ID":""#);
-    out.extend_from_slice(stamp.id.as_hyphenated().encode_lower(&mut id).as_bytes());
+    push_id(stamp.id, out);
     out.extend_from_slice(br#"","time":"#);
     push_number(stamp.time_ms, out);
     out.push(b'}');
+}
+
+fn push_id(id: Uuid, out: &mut Vec<u8>) {
+    let mut text = [0; ID_LENGTH];
+    out.extend_from_slice(id.as_hyphenated().encode_lower(&mut text).as_bytes());
 }
 
 fn push_number(number: u64, out: &mut Vec<u8>) {
@@ -123,13 +158,16 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
 }
 
 /// The result of `open` or `close`: the channels now open, in the order of opening. Where they do
-/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`.
+/// not fit into `max_bytes`, the ones opened last are listed, with `truncated: true`. `gap` says
+/// that the log no longer reaches back to where the client wants to catch up from.
 pub fn channels_result<'a>(
     command: CommandKind,
+    nonce: Option<&Nonce>,
     channels: impl DoubleEndedIterator<Item = &'a ChannelName> + Clone,
+    gap: bool,
     max_bytes: usize,
 ) -> Frame {
-    let mut out = result_head(command, LOG_WRAPPER_BYTES);
+    let mut out = result_head(command, nonce, LOG_WRAPPER_BYTES);
     let room = max_bytes.saturating_sub(out.len() - HEADROOM + LOG_WRAPPER_BYTES);
     let (mut used, mut count) = (0, 0);
     for name in channels.clone().rev() {
@@ -151,19 +189,35 @@ pub fn channels_result<'a>(
     if hidden > 0 {
         out.extend_from_slice(br#","truncated":true"#);
     }
+    if gap {
+        out.extend_from_slice(br#","gap":true"#);
+    }
     out.push(b'}');
     Frame::text(out)
 }
 
+/// What the entries of a log reply are cut out of.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// The index of the first entry.
+    pub start: usize,
+    /// Where the log goes on behind the list that the indices count in, if not all of it was
+    /// looked at: what is left is older than the message with this ID.
+    pub before: Option<Uuid>,
+}
+
 /// The result of `log`: the events of `newest_first`, as many as fit into `max_bytes`. Where they
 /// do not all fit, it says `truncated: true` and, as `next`, the `start` to ask for next, which is
-/// `start` plus the number of entries listed.
+/// that of `cut` plus the number of entries listed. Else, where `cut` says that the log goes on, it
+/// says `truncated: true` and, as `before`, what to ask for next.
 pub fn log_result<'a>(
+    nonce: Option<&Nonce>,
     newest_first: impl Iterator<Item = &'a Frame> + Clone,
-    start: usize,
+    cut: Cut,
     max_bytes: usize,
 ) -> Frame {
-    let room = max_bytes.saturating_sub(LOG_WRAPPER_BYTES);
+    let wrapper = LOG_WRAPPER_BYTES + nonce.map_or(0, nonce_bytes);
+    let room = max_bytes.saturating_sub(wrapper);
     let (mut count, mut bytes, mut truncated) = (0, 0, false);
     for frame in newest_first.clone() {
         let with_this = bytes + frame.payload().len() + 1;
@@ -174,7 +228,7 @@ pub fn log_result<'a>(
         }
         (count, bytes) = (count + 1, with_this);
     }
-    let mut out = result_head(CommandKind::Log, bytes + LOG_WRAPPER_BYTES);
+    let mut out = result_head(CommandKind::Log, nonce, bytes + wrapper);
     out.extend_from_slice(br#","log":["#);
     for (index, frame) in newest_first.take(count).enumerate() {
         if index > 0 {
@@ -185,8 +239,21 @@ pub fn log_result<'a>(
     out.push(b']');
     if truncated {
         out.extend_from_slice(br#","truncated":true,"next":"#);
-        push_number((start + count) as u64, &mut out);
+        push_number((cut.start + count) as u64, &mut out);
+    } else if let Some(before) = cut.before {
+        out.extend_from_slice(br#","truncated":true,"before":""#);
+        push_id(before, &mut out);
+        out.push(b'"');
     }
+    out.push(b'}');
+    Frame::text(out)
+}
+
+/// The result of `ping`: the hub's time, in milliseconds since 1970 UTC.
+pub fn ping_result(nonce: Option<&Nonce>, time_ms: u64) -> Frame {
+    let mut out = result_head(CommandKind::Ping, nonce, LOG_WRAPPER_BYTES);
+    out.extend_from_slice(br#","time":"#);
+    push_number(time_ms, &mut out);
     out.push(b'}');
     Frame::text(out)
 }
@@ -212,6 +279,7 @@ pub fn error(refusal: &Refusal) -> Frame {
         out.extend_from_slice(br#","for":"#);
         json::write_text(command.label(), &mut out);
     }
+    push_nonce(refusal.nonce.as_ref(), &mut out);
     out.extend_from_slice(br#","error":"#);
     json::write_text(&refusal.reason.to_string(), &mut out);
     out.push(b'}');
@@ -219,12 +287,25 @@ pub fn error(refusal: &Refusal) -> Frame {
 }
 
 /// The beginning of a result, with room for `length` bytes of JSON.
-fn result_head(command: CommandKind, length: usize) -> Vec<u8> {
+fn result_head(command: CommandKind, nonce: Option<&Nonce>, length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADROOM + length);
     out.resize(HEADROOM, 0);
     out.extend_from_slice(br#"{"type":"result","for":"#);
     json::write_text(command.label(), &mut out);
+    push_nonce(nonce, &mut out);
     out
+}
+
+fn push_nonce(nonce: Option<&Nonce>, out: &mut Vec<u8>) {
+    if let Some(nonce) = nonce {
+        out.extend_from_slice(NONCE_HEAD);
+        out.extend_from_slice(nonce.as_json().as_bytes());
+    }
+}
+
+/// Bytes that a nonce takes in a reply.
+fn nonce_bytes(nonce: &Nonce) -> usize {
+    NONCE_HEAD.len() + nonce.as_json().len()
 }
 
 #[cfg(test)]
@@ -242,12 +323,12 @@ pub(crate) mod tests {
 
     /// The JSON of the event that `draft` becomes.
     pub(crate) fn event_of(draft: Draft) -> String {
-        text(&draft.stamp(stamp()).0.frame)
+        text(&draft.stamp(stamp()).frame)
     }
 
     /// Bytes of the event that `draft` becomes, and bytes that its buffer takes.
     pub(crate) fn buffer_of(draft: Draft) -> (usize, usize) {
-        let (event, _) = draft.stamp(stamp());
+        let event = draft.stamp(stamp());
         let wire = event.frame.wire().clone();
         drop(event);
         let buffer = wire.try_into_mut().expect("nobody else shares it");
@@ -265,7 +346,8 @@ pub(crate) mod tests {
         draft.set_for(r#""mine""#);
         let bytes = draft.event_bytes();
         let stamp = stamp();
-        let (event, result) = draft.stamp(stamp);
+        let result = draft.result(stamp);
+        let event = draft.stamp(stamp);
         let (event, result) = (text(&event.frame), text(&result));
         let tail = format!(r#","ID":"{}","time":1700000000123}}"#, stamp.id);
         assert_eq!(
@@ -285,26 +367,39 @@ pub(crate) mod tests {
             .map(|n| {
                 let mut draft = Draft::new(channel("x"), 0);
                 draft.push(r#""message""#, &n.to_string());
-                draft.stamp(stamp()).0.frame
+                draft.stamp(stamp()).frame
             })
             .collect();
-        let whole = text(&log_result(frames.iter(), 0, 10_000));
+        let whole_from = |start| Cut { start, before: None };
+        let whole = text(&log_result(None, frames.iter(), whole_from(0), 10_000));
         assert!(!whole.contains("truncated"));
         let entry = frames[0].payload().len();
-        let part = log_result(frames.iter(), 2, LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1));
+        let part = log_result(
+            None,
+            frames.iter(),
+            whole_from(2),
+            LOG_WRAPPER_BYTES + 60 + 3 * (entry + 1),
+        );
         assert!(text(&part).ends_with(r#"],"truncated":true,"next":5}"#), "{}", text(&part));
-        let tiny = text(&log_result(frames.iter(), 0, 1));
+        let tiny = text(&log_result(None, frames.iter(), whole_from(0), 1));
         assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#));
+        let cut = Cut { start: 0, before: Some(Uuid::nil()) };
+        let tiny = text(&log_result(None, frames.iter(), cut, 1));
+        assert!(tiny.ends_with(r#"],"truncated":true,"next":1}"#), "{tiny}");
+        let all = log_result(None, frames.iter(), cut, LOG_WRAPPER_BYTES + 5 * (entry + 1));
+        assert!(all.payload().len() <= LOG_WRAPPER_BYTES + 5 * (entry + 1));
+        let end = r#"],"truncated":true,"before":"00000000-0000-0000-0000-000000000000"}"#;
+        assert!(text(&all).ends_with(end), "{}", text(&all));
     }
 
     #[test]
     fn channels_that_do_not_fit_leave_the_ones_opened_last() {
         let names: Vec<ChannelName> = (0..100).map(|n| channel(&format!("{n:0>100}"))).collect();
-        let reply = channels_result(CommandKind::Open, names.iter(), 1_000);
+        let reply = channels_result(CommandKind::Open, None, names.iter(), false, 1_000);
         assert!(reply.payload().len() <= 1_000);
         let reply = text(&reply);
         assert!(reply.ends_with(&format!(r#"{}],"truncated":true}}"#, names[99].as_json())));
-        let short = channels_result(CommandKind::Close, names[..2].iter(), 1_000);
+        let short = channels_result(CommandKind::Close, None, names[..2].iter(), false, 1_000);
         assert_eq!(
             text(&short),
             format!(

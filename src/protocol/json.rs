@@ -10,6 +10,8 @@
 //! surrogates escaped, nothing else.
 
 use memchr::memchr2;
+use std::borrow::Cow;
+use std::io::Write;
 
 /// Deepest nesting a command may have; the command object itself is the first level.
 pub const MAX_DEPTH: usize = 128;
@@ -53,9 +55,15 @@ pub fn write_string(literal: &str, out: &mut Vec<u8>) {
 /// Appends `text` as a string literal in the canonical spelling.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for character in text.chars() {
-        write_code_point(character as u32, out);
+    let mut copied = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+            out.extend_from_slice(&text.as_bytes()[copied..at]);
+            write_code_point(byte.into(), out);
+            copied = at + 1;
+        }
     }
+    out.extend_from_slice(&text.as_bytes()[copied..]);
     out.push(b'"');
 }
 
@@ -97,6 +105,46 @@ pub fn string_bytes(canonical: &str) -> usize {
         }
     }
     count
+}
+
+/// The UTF-8 of the string that `canonical` (a literal written by this module) spells; a lone
+/// surrogate is three bytes that no UTF-8 holds, those that its code point would have.
+pub fn string_contents(canonical: &str) -> Cow<'_, [u8]> {
+    let inner = &canonical.as_bytes()[1..canonical.len() - 1];
+    if memchr::memchr(b'\\', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let (mut contents, mut at) = (Vec::with_capacity(inner.len()), 0);
+    while let Some(&byte) = inner.get(at) {
+        if byte != b'\\' {
+            contents.push(byte);
+            at += 1;
+            continue;
+        }
+        let plain = match inner[at + 1] {
+            b'u' => {
+                let unit = hex4(inner, at + 2);
+                if unit < 0x80 {
+                    contents.push(unit as u8);
+                } else {
+                    contents.push(0xe0 | (unit >> 12) as u8);
+                    contents.push(0x80 | (unit >> 6 & 0x3f) as u8);
+                    contents.push(0x80 | (unit & 0x3f) as u8);
+                }
+                at += 6;
+                continue;
+            }
+            b'b' => 0x08,
+            b't' => b'\t',
+            b'n' => b'\n',
+            b'f' => 0x0c,
+            b'r' => b'\r',
+            other => other,
+        };
+        contents.push(plain);
+        at += 2;
+    }
+    Cow::Owned(contents)
 }
 
 /// The index after the closing quote of the string literal that begins at `start`.
@@ -166,7 +214,10 @@ fn write_code_point(code_point: u32, out: &mut Vec<u8>) {
                 let mut buffer = [0; 4];
                 out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
             }
-            _ => out.extend_from_slice(format!("\\u{code_point:04x}").as_bytes()),
+            _ => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(out, "\\u{code_point:04x}");
+            }
         },
     }
 }
@@ -208,7 +259,10 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_name_are_those_of_its_utf_8() {
-        assert_eq!(string_bytes(&compact(r#""é\u0000\n\ud800x""#)), 2 + 1 + 1 + 3 + 1);
+        let name = compact(r#""é\u0000\n\ud800x""#);
+        assert_eq!(string_bytes(&name), 2 + 1 + 1 + 3 + 1);
+        assert_eq!(&*string_contents(&name), b"\xc3\xa9\x00\n\xed\xa0\x80x");
+        assert_eq!(&*string_contents(&compact(r#""\b\f\t\r\"\\\u001f""#)), b"\x08\x0c\t\r\"\\\x1f");
     }
 
     proptest! {
@@ -219,6 +273,7 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<String>(&once).unwrap(), text.clone());
             prop_assert_eq!(compact(&once), once.clone());
             prop_assert_eq!(string_bytes(&once), text.len());
+            prop_assert_eq!(string_contents(&once), text.as_bytes());
             let mut out = Vec::new();
             write_text(&text, &mut out);
             prop_assert_eq!(out, once.into_bytes());

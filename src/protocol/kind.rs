@@ -11,11 +11,13 @@ pub enum CommandKind {
     Message,
     /// `log`
     Log,
+    /// `ping`
+    Ping,
 }
 
 impl CommandKind {
     /// Every command.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Close, Self::Message, Self::Log];
+    pub const ALL: [Self; 5] = [Self::Open, Self::Close, Self::Message, Self::Log, Self::Ping];
 
     /// The command's name in `type`.
     pub fn label(self) -> &'static str {
@@ -24,6 +26,7 @@ impl CommandKind {
             Self::Close => "close",
             Self::Message => "message",
             Self::Log => "log",
+            Self::Ping => "ping",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! allowed.
 
 use super::kind::CommandKind;
+use super::nonce::Nonce;
 use std::fmt;
 
 /// A refused command: its kind, where it was a known one, and the reason.
@@ -12,8 +13,17 @@ use std::fmt;
 pub struct Refusal {
     /// The command, if `type` named one.
     pub command: Option<CommandKind>,
+    /// What the client wants to know the error by.
+    pub nonce: Option<Nonce>,
     /// What was wrong.
     pub reason: RefusalReason,
+}
+
+impl From<RefusalReason> for Refusal {
+    /// The refusal of what names no command.
+    fn from(reason: RefusalReason) -> Self {
+        Self { command: None, nonce: None, reason }
+    }
 }
 
 /// What was wrong with a command.
@@ -21,6 +31,10 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// Not JSON; the parser's own words.
     Syntax(String),
+    /// Not a command in CBOR; what is wrong and, where it helps, at which byte.
+    Cbor(String),
+    /// An array in CBOR that names no command; the name as it was given, shortened.
+    UnknownVariant(String),
     /// JSON, but not an object.
     NotAnObject {
         /// What it was.
@@ -28,7 +42,7 @@ pub enum RefusalReason {
     },
     /// Nested deeper than [`super::json::MAX_DEPTH`].
     TooDeep {
-        /// The depth found.
+        /// The depth found, or that at which reading has stopped.
         depth: usize,
     },
     /// `type` names no command; the type as it was given, shortened.
@@ -75,6 +89,32 @@ pub enum RefusalReason {
         /// What its value was.
         found: &'static str,
     },
+    /// `last` and `since` are both given.
+    CatchUpTwice,
+    /// `last` is no number from 0 on.
+    CatchUpLast {
+        /// What it was.
+        found: &'static str,
+    },
+    /// A client wants to catch up on a channel, as an error names it, that it receives already.
+    AlreadyReceived(String),
+    /// `batch` is not a boolean.
+    Batch {
+        /// What it was.
+        found: &'static str,
+    },
+    /// `pace` is no number from 1 to [`super::options::MAX_PACE`].
+    Pace {
+        /// What it was.
+        found: &'static str,
+    },
+    /// `nonce` is longer than [`super::nonce::MAX_NONCE_BYTES`].
+    NonceSize {
+        /// Its length in bytes of compact JSON.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Over the rate of commands.
     RateLimit {
         /// `limits.messages_per_second`.
@@ -82,11 +122,26 @@ pub enum RefusalReason {
         /// `limits.message_burst`.
         burst: u32,
     },
+    /// The hub's owner has not allowed it to this client.
+    NotAllowed(Forbidden),
+}
+
+/// What a client may not do. Channels are as an error names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forbidden {
+    /// To read this channel, live or in the log.
+    Read(String),
+    /// To open `*`.
+    HearAll,
+    /// To send to this channel.
+    Write(String),
+    /// To see the log.
+    Log,
 }
 
 impl RefusalReason {
     /// Every label, in the order of the metrics.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 15] = [
         "syntax",
         "not_an_object",
         "depth",
@@ -98,22 +153,33 @@ impl RefusalReason {
         "message_size",
         "log_slice",
         "rate_limit",
+        "nonce",
+        "catch_up",
+        "pace",
+        "not_allowed",
     ];
 
     /// The place of this reason's label in [`Self::LABELS`].
     pub fn label_index(&self) -> usize {
         match self {
-            Self::Syntax(_) => 0,
+            Self::Syntax(_) | Self::Cbor(_) => 0,
             Self::NotAnObject { .. } => 1,
             Self::TooDeep { .. } => 2,
-            Self::UnknownCommand(_) => 3,
+            Self::UnknownCommand(_) | Self::UnknownVariant(_) => 3,
             Self::ChannelType { .. } | Self::ChannelNotFinite => 4,
             Self::ChannelName { .. } => 5,
             Self::TooManyChannels { .. } => 6,
             Self::NotOpen(_) => 7,
             Self::MessageSize { .. } => 8,
+            Self::MessageId { key: "\"since\"", .. }
+            | Self::CatchUpTwice
+            | Self::CatchUpLast { .. }
+            | Self::AlreadyReceived(_) => 12,
             Self::LogSlice { .. } | Self::MessageId { .. } => 9,
             Self::RateLimit { .. } => 10,
+            Self::NonceSize { .. } => 11,
+            Self::Batch { .. } | Self::Pace { .. } => 13,
+            Self::NotAllowed(_) => 14,
         }
     }
 }
@@ -122,6 +188,10 @@ impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(words) => write!(f, "SyntaxError: this is not JSON: {words}"),
+            Self::Cbor(words) => f.write_str(words),
+            Self::UnknownVariant(given) => {
+                write!(f, "unknown variant `{given}`, expected one of `open`, `close`, `message`")
+            }
             Self::NotAnObject { found } => write!(
                 f,
                 "Error: Message must be object, such as {{\"type\":\"log\"}}; this is {found}"
@@ -168,10 +238,45 @@ impl fmt::Display for RefusalReason {
                 f,
                 "Error: {key} must be the ID of a message, such as the log's entries have, not {found}"
             ),
+            Self::CatchUpTwice => {
+                f.write_str("Error: \"last\" and \"since\" exclude each other; give one of them")
+            }
+            Self::CatchUpLast { found } => {
+                write!(f, "Error: \"last\" must be a whole number from 0 on; it is {found}")
+            }
+            Self::AlreadyReceived(channel) => write!(
+                f,
+                "Error: Channel {channel} is received already, by itself or by \"*\"; close that before you catch up"
+            ),
+            Self::Batch { found } => {
+                write!(f, "Error: \"batch\" must be true or false; it is {found}")
+            }
+            Self::Pace { found } => write!(
+                f,
+                "Error: \"pace\" must be a number of frames a second from 1 to {}, or null for no limit; it is {found}",
+                super::options::MAX_PACE
+            ),
+            Self::NonceSize { bytes, limit } => {
+                write!(f, "Error: The nonce has {bytes} bytes as JSON; at most {limit} are allowed")
+            }
             Self::RateLimit { per_second, burst } => write!(
                 f,
                 "Error: Rate limit exceeded: at most {per_second} commands a second, {burst} at once"
             ),
+            Self::NotAllowed(forbidden) => {
+                f.write_str("Error: Not allowed: ")?;
+                match forbidden {
+                    Forbidden::Read(channel) => write!(f, "you may not read channel {channel}")?,
+                    Forbidden::HearAll => {
+                        f.write_str("you may not open channel *, which hears every channel")?;
+                    }
+                    Forbidden::Write(channel) => {
+                        write!(f, "you may not send to channel {channel}")?;
+                    }
+                    Forbidden::Log => f.write_str("you may not read the log")?,
+                }
+                f.write_str("; ask the owner of this hub for a token that may")
+            }
         }
     }
 }

@@ -35,6 +35,12 @@ impl Stamper {
         Self { last_ms: 0, counter: 0, random: fastrand::Rng::with_seed(seed) }
     }
 
+    /// The time that stamps have now, which never goes back; `now_ms` is the clock. Both in
+    /// milliseconds since 1970 UTC.
+    pub fn time(&self, now_ms: u64) -> u64 {
+        now_ms.max(self.last_ms)
+    }
+
     /// The next stamp; `now_ms` is the clock, in milliseconds since 1970 UTC.
     pub fn next(&mut self, now_ms: u64) -> Stamp {
         if now_ms > self.last_ms {

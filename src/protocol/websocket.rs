@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// Most bytes of a reason in a close frame (RFC 6455, 5.5: 125, less two for the code).
 pub const MAX_CLOSE_REASON_BYTES: usize = 123;
 
-/// Bytes to leave free before a payload for [`Frame::text`] to write the header into: the longest
+/// Bytes to leave free before a payload for [`Frame::text`] and [`Frame::binary`] to write the header into: the longest
 /// header of a server's frame, which carries no mask.
 pub const HEADROOM: usize = 10;
 
@@ -42,11 +42,23 @@ impl Frame {
     ///
     /// # Panics
     /// If `buffer` is shorter than [`HEADROOM`].
-    pub fn text(mut buffer: Vec<u8>) -> Self {
+    pub fn text(buffer: Vec<u8>) -> Self {
+        Self::data(TEXT, buffer)
+    }
+
+    /// A binary frame of what follows the first [`HEADROOM`] bytes of `buffer`.
+    ///
+    /// # Panics
+    /// If `buffer` is shorter than [`HEADROOM`].
+    pub fn binary(buffer: Vec<u8>) -> Self {
+        Self::data(BINARY, buffer)
+    }
+
+    fn data(opcode: u8, mut buffer: Vec<u8>) -> Self {
         let length = buffer.len() - HEADROOM;
         let header = header_bytes(length);
         let start = HEADROOM - header;
-        write_header(&mut buffer[start..HEADROOM], TEXT, length);
+        write_header(&mut buffer[start..HEADROOM], opcode, length);
         Self { wire: Bytes::from(buffer).slice(start..), header: header as u8 }
     }
 
@@ -125,8 +137,13 @@ pub fn server_frame_bytes(wire: &[u8]) -> Option<usize> {
 /// Something whole that a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// A text or binary message, unmasked and joined; the hub treats both alike.
-    Message(Cow<'a, [u8]>),
+    /// A text or binary message, unmasked and joined.
+    Message {
+        /// What it holds.
+        bytes: Cow<'a, [u8]>,
+        /// Whether it is a binary one.
+        binary: bool,
+    },
     /// A ping with its payload.
     Ping(&'a [u8]),
     /// A pong with its payload.
@@ -176,6 +193,8 @@ pub struct Decoder {
     max_bytes: usize,
     /// The fragments so far, while a fragmented message is under way.
     fragments: Option<Vec<u8>>,
+    /// Whether they are those of a binary message.
+    binary: bool,
 }
 
 struct Header {
@@ -190,7 +209,7 @@ struct Header {
 impl Decoder {
     /// A decoder that takes frames and joined messages of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, fragments: None }
+        Self { max_bytes, fragments: None, binary: false }
     }
 
     /// Bytes kept of a fragmented message that is not whole.
@@ -231,15 +250,22 @@ impl Decoder {
                 (PING, _) => return Ok(Some(Incoming::Ping(&buffer[range]))),
                 (PONG, _) => return Ok(Some(Incoming::Pong(&buffer[range]))),
                 (TEXT | BINARY, true) => {
-                    return Ok(Some(Incoming::Message(Cow::Borrowed(&buffer[range]))));
+                    let bytes = Cow::Borrowed(&buffer[range]);
+                    return Ok(Some(Incoming::Message { bytes, binary: header.opcode == BINARY }));
                 }
-                (_, false) => {
+                (opcode, false) => {
+                    if opcode != CONTINUATION {
+                        self.binary = opcode == BINARY;
+                    }
                     self.fragments.get_or_insert_default().extend_from_slice(&buffer[range]);
                 }
                 (_, true) => {
                     let mut whole = self.fragments.take().unwrap_or_default();
                     whole.extend_from_slice(&buffer[range]);
-                    return Ok(Some(Incoming::Message(whole.into())));
+                    return Ok(Some(Incoming::Message {
+                        bytes: whole.into(),
+                        binary: self.binary,
+                    }));
                 }
             }
         }
@@ -362,7 +388,7 @@ mod tests {
         let (mut decoder, mut at, mut seen) = (Decoder::new(max_bytes), 0, vec![]);
         while let Some(incoming) = decoder.next(&mut bytes, &mut at)? {
             seen.push(match incoming {
-                Incoming::Message(m) => String::from_utf8_lossy(&m).into_owned(),
+                Incoming::Message { bytes, .. } => String::from_utf8_lossy(&bytes).into_owned(),
                 Incoming::Ping(p) => format!("ping {}", String::from_utf8_lossy(p)),
                 Incoming::Pong(p) => format!("pong {}", String::from_utf8_lossy(p)),
                 Incoming::Close(code) => format!("close {code:?}"),
@@ -423,6 +449,9 @@ mod tests {
             let frame = Frame::text(vec![b' '; HEADROOM + length]);
             assert_eq!(frame.payload().len(), length);
             assert_eq!(server_frame_bytes(frame.wire()), Some(frame.wire().len()));
+            let binary = Frame::binary(vec![b' '; HEADROOM + length]);
+            assert_eq!((frame.wire()[0], binary.wire()[0]), (0x81, 0x82));
+            assert_eq!(frame.wire()[1..], binary.wire()[1..]);
         }
     }
 
@@ -453,7 +482,7 @@ mod tests {
             part.extend_from_slice(&bytes[split..]);
             prop_assert_eq!(
                 decoder.next(&mut part, &mut at),
-                Ok(Some(Incoming::Message(payload.into())))
+                Ok(Some(Incoming::Message { bytes: payload.into(), binary: true }))
             );
             prop_assert_eq!(at, bytes.len());
         }

@@ -9,6 +9,8 @@ use std::{
 use tempfile::TempDir;
 
 mod access;
+mod cc_config;
+mod rights;
 
 /// Exit code for a command line or configuration that cannot be used.
 const UNUSABLE: i32 = 64;

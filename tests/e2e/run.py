@@ -114,6 +114,17 @@ def everything_but_the_hub_itself_is_refused_with_a_status(play):
         check(wanted != 426 or b" " in body, "426 says in a sentence what this is", repr(body))
 
 
+def the_installer_puts_the_library_on_a_computer_and_harms_no_other(play):
+    done = subprocess.run(
+        [lua(), str(HERE / "install.lua"), play.server.host, str(play.server.port)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    check(done.returncode == 0, "every scene of install.lua passes", done.stdout + done.stderr)
+
+
 def open_answers_with_the_list_of_open_channels(play):
     for client in play.everybody:
         play.opened(client, CHANNEL, [CHANNEL])
@@ -315,6 +326,7 @@ LAST_SCENES = [
 SCENES = [
     three_languages_connect_and_no_extension_is_negotiated,
     everything_but_the_hub_itself_is_refused_with_a_status,
+    the_installer_puts_the_library_on_a_computer_and_harms_no_other,
     open_answers_with_the_list_of_open_channels,
     each_message_reaches_the_two_others_and_not_its_sender,
     all_keys_of_a_message_travel,
@@ -332,6 +344,11 @@ SCENES = [
 ]
 
 
+def lua():
+    """Where a Lua that is old enough is; None if nowhere."""
+    return shutil.which("luajit") or shutil.which("lua5.1")
+
+
 def programs():
     """The command of each client. What is missing on this machine is said in one sentence each."""
     missing = []
@@ -340,24 +357,23 @@ def programs():
         if subprocess.run(command, capture_output=True, check=False).returncode != 0:
             missing.append(what)
 
-    lua = shutil.which("luajit") or shutil.which("lua5.1")
     node = shutil.which("node")
     needs([sys.executable, "-c", "import websockets"], "the Python package websockets")
     if node is None:
         missing.append("Node")
     else:
         needs([node, "-e", "require('ws')"], "the Node package ws (found through NODE_PATH)")
-    if lua is None:
+    if lua() is None:
         missing.append("LuaJIT or Lua 5.1")
     else:
-        needs([lua, "-e", "require('socket')"], "LuaSocket (in Debian: lua-socket)")
-        needs([lua, "-e", "require('cjson')"], "lua-cjson (in Debian: lua-cjson)")
+        needs([lua(), "-e", "require('socket.http')"], "LuaSocket (in Debian: lua-socket)")
+        needs([lua(), "-e", "require('cjson')"], "lua-cjson (in Debian: lua-cjson)")
     if missing:
         sys.exit("The end-to-end test cannot run here. Missing: " + "; ".join(missing))
     return {
         "python": [sys.executable, str(HERE / "client.py")],
         "node": [node, str(HERE / "client.cjs")],
-        "lua": [lua, str(HERE / "client.lua")],
+        "lua": [lua(), str(HERE / "client.lua")],
     }
 
 

@@ -9,7 +9,7 @@ use crate::support::{
 
 async fn refusals(app: &TestApp, reason: &str, times: u32) {
     let labels = [("reason", reason)];
-    app.metric_is("skynet_refused_total", &labels, times.into()).await;
+    app.metric_is("skynet_refused_commands_total", &labels, times.into()).await;
 }
 
 fn opening(channel: impl std::fmt::Display) -> String {

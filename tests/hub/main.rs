@@ -6,6 +6,8 @@
 //! the code under test.
 
 mod api;
+mod batching;
+mod catch_up;
 mod clients;
 mod fairness;
 mod faults;
@@ -15,11 +17,19 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+mod metrics;
+mod nonce;
 mod order;
+mod pages;
 mod partial;
 mod pings;
 mod queues;
 mod rate;
 mod replay;
+mod replay_v2;
+mod rights;
 mod shutdown;
 mod support;
+mod v2;
+#[path = "../cbor/value.rs"]
+mod value;

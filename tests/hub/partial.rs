@@ -26,7 +26,7 @@ fn large(length: usize) -> Vec<u8> {
 /// Writes bytes in pieces, each of which has been read before the next comes.
 async fn in_pieces(app: &TestApp, client: &mut Raw, bytes: &[u8], held_already: usize) {
     let mut written = 0;
-    for piece in bytes.chunks(30_000) {
+    for piece in bytes.chunks(100_000) {
         client.write(piece).await;
         written += piece.len();
         held(app, held_already + written).await;
@@ -123,7 +123,7 @@ async fn commands_that_wait_are_no_unfinished_frames() {
         let mut publisher = app.client().await;
         publisher.publish("\"x\"", &format!("\"{}\"", "m".repeat(120_000))).await;
         // 60 kB of whole commands each, with 6 MB of replies due that nobody reads yet, so that
-        // of the commands about a half must wait: together more than may be unfinished.
+        // most of the commands must wait: together more than may be unfinished.
         let padding = " ".repeat(1200);
         let command = masked(TEXT, format!(r#"{{"type":"log"{padding}}}"#).as_bytes());
         let mut clients = Vec::new();
@@ -133,7 +133,7 @@ async fn commands_that_wait_are_no_unfinished_frames() {
             clients.push(client);
         }
         wait_until("everybody has something queued", async || {
-            app.metric("skynet_queued_bytes", &[]).await > 8.0 * 500_000.0
+            app.stats().queued_bytes > 8 * 50_000
         })
         .await;
         for client in &mut clients {
@@ -143,6 +143,34 @@ async fn commands_that_wait_are_no_unfinished_frames() {
             }
         }
         assert_eq!(app.metric("skynet_disconnects_total", &[]).await, 0.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn commands_that_wait_for_a_pace_count_like_unfinished_frames() {
+    let mut settings = partial(LARGEST);
+    settings.limits.max_frame_bytes = 131_072;
+    settings.limits.total_partial_bytes = 131_072;
+    with_app(settings, async |app| {
+        let open = masked(TEXT, br#"{"type":"open","channel":"x","pace":1}"#);
+        let ping = masked(TEXT, br#"{"type":"ping"}"#).repeat(40);
+        let padded = format!(r#"{{"type":"ping"{}}}"#, " ".repeat(1000));
+        let bytes = [open, ping, masked(TEXT, padded.as_bytes()).repeat(45)].concat();
+        let mut clients = Vec::new();
+        // Little is queued for each, and each has sent some 45,000 bytes of commands that wait.
+        for _ in 0..8 {
+            let mut client = app.client().await;
+            client.write(&bytes).await;
+            clients.push(client);
+        }
+        wait_until("somebody goes", async || {
+            let labels = [("reason", "frame_too_large")];
+            app.metric("skynet_disconnects_total", &labels).await > 0.0
+        })
+        .await;
+        let held = app.metric("skynet_partial_bytes", &[]).await;
+        assert!(held <= 131_072.0, "{held}");
     })
     .await;
 }

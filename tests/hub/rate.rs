@@ -46,7 +46,8 @@ async fn commands_past_the_burst_are_refused_and_the_connection_stays() {
         // A machine that dawdles for a second or two earns a token or two.
         assert!((5..=8).contains(&accepted.len()), "{accepted:?}");
         assert_eq!(accepted[..5], [0.0, 1.0, 2.0, 3.0, 4.0]);
-        app.metric_is("skynet_refused_total", &[("reason", "rate_limit")], refused.into()).await;
+        app.metric_is("skynet_refused_commands_total", &[("reason", "rate_limit")], refused.into())
+            .await;
         for message in &accepted {
             assert_eq!(listener.event().await.number_of("message"), *message);
         }

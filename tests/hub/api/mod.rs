@@ -49,6 +49,11 @@ impl Caller {
         Caller { admin: app.admin(), token: TOKEN }
     }
 
+    /// Somebody with another token.
+    pub fn with(app: &TestApp, token: &'static str) -> Caller {
+        Caller { admin: app.admin(), token }
+    }
+
     /// Somebody who may read.
     pub fn reader(app: &TestApp) -> Caller {
         Caller { admin: app.admin(), token: READ_TOKEN }

@@ -36,7 +36,9 @@ async fn one_listener_serves_both_and_shows_the_owners_business_for_the_token_al
         ("/docs", 401, 200),
         ("/openapi.json", 401, 200),
         ("/metrics", 401, 200),
-        ("/", 404, 404),
+        ("/", 200, 200),
+        ("/install.lua", 200, 200),
+        ("/skynet.lua", 200, 200),
         ("/nothing", 404, 404),
         ("/connect", 426, 426),
     ] {

@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::DEADLINE;
+use super::{DEADLINE, wait_until};
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -85,14 +85,40 @@ pub async fn get(address: SocketAddr, path: &str) -> Response {
     send(address, &request).await
 }
 
-/// The sum of the samples of a metric that have all of these labels; 0 when there is none.
-pub async fn metric(admin: SocketAddr, name: &str, labels: &[(&str, &str)]) -> f64 {
+/// The metrics, at most a second old.
+pub async fn metrics(admin: SocketAddr) -> String {
     let response = get(admin, "/metrics").await;
     assert_eq!(response.status, 200, "the metrics are served");
-    let samples = response.body.lines().filter_map(|line| {
+    response.body
+}
+
+/// The metrics as they are now, written after the call: the second page that differs from the one
+/// kept before in how many requests for it there have been.
+pub async fn fresh_metrics(admin: SocketAddr) -> String {
+    let requests =
+        |page: &str| sample(page, "skynet_http_requests_total", &[("route", "/metrics")]);
+    let kept = requests(&metrics(admin).await);
+    let mut page = String::new();
+    wait_until("the metrics are written anew", async || {
+        page = metrics(admin).await;
+        requests(&page) > kept
+    })
+    .await;
+    page
+}
+
+/// The sum of the samples of a metric that have all of these labels, as they are now; 0 when there
+/// is none.
+pub async fn metric(admin: SocketAddr, name: &str, labels: &[(&str, &str)]) -> f64 {
+    sample(&fresh_metrics(admin).await, name, labels)
+}
+
+/// The sum of the samples of a metric on a page that have all of these labels; 0 when there is none.
+pub fn sample(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let samples = page.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         let (set, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.split_once('}')?,
+            Some(rest) => rest.rsplit_once('}')?,
             None => ("", rest.strip_prefix(' ')?),
         };
         let wanted = |(key, value): &(&str, &str)| set.contains(&format!("{key}=\"{value}\""));

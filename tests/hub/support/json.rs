@@ -144,7 +144,11 @@ impl Reader<'_> {
     }
 
     fn wrong(&self, wanted: &str) -> String {
-        format!("wanted {wanted} at byte {} of {:?}", self.at, self.text)
+        // A part of it: wrong turns are taken often, and a text may be long.
+        let bytes = self.text.as_bytes();
+        let rest = &bytes[self.at..bytes.len().min(self.at + 200)];
+        let rest = String::from_utf8_lossy(rest);
+        format!("wanted {wanted} at byte {} of {}, before {rest:?}", self.at, bytes.len())
     }
 
     fn space(&mut self) {

@@ -9,7 +9,11 @@ pub mod raw;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
-use skynet::{app::App, config::Config};
+use skynet::{
+    app::App,
+    config::Config,
+    hub::{Hub, Stats},
+};
 use tokio::{
     net::TcpStream,
     sync::oneshot,
@@ -42,6 +46,7 @@ pub fn unhurried() -> Config {
 pub struct TestApp {
     hub: SocketAddr,
     admin: SocketAddr,
+    state: Hub,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -50,12 +55,12 @@ impl TestApp {
     /// Builds and runs an app. [`with_app`] is for tests that do not stop it themselves.
     pub async fn start(config: Config) -> TestApp {
         let app = App::build(config).await.expect("the app starts");
-        let (hub, admin) = (app.hub_address(), app.admin_address());
+        let (hub, admin, state) = (app.hub_address(), app.admin_address(), app.hub().clone());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        TestApp { hub, admin, stop, task }
+        TestApp { hub, admin, state, stop, task }
     }
 
     /// Where computers connect.
@@ -66,6 +71,11 @@ impl TestApp {
     /// Where the owner looks.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What the hub counts, as it is now.
+    pub fn stats(&self) -> Stats {
+        self.state.stats()
     }
 
     /// A connected client.
@@ -80,15 +90,20 @@ impl TestApp {
         client
     }
 
-    /// The sum of the samples of a metric that have all of these labels; 0 when there is none.
+    /// The sum of the samples of a metric that have all of these labels, as they are now; 0 when
+    /// there is none.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         http::metric(self.admin, name, labels).await
     }
 
     /// Waits until a metric has a value.
     pub async fn metric_is(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        // What only grows cannot have been so before.
+        let grows = name.ends_with("_total");
         wait_until(&format!("{name} {labels:?} is {value}"), async || {
-            self.metric(name, labels).await == value
+            let page = http::metrics(self.admin).await;
+            http::sample(&page, name, labels) == value
+                && (grows || self.metric(name, labels).await == value)
         })
         .await;
     }
@@ -101,8 +116,11 @@ impl TestApp {
 
     /// Waits until nobody is connected any more and nothing of them is left.
     pub async fn is_empty(&self) {
-        self.metric_is("skynet_clients", &[], 0.0).await;
-        self.metric_is("skynet_subscriptions", &[], 0.0).await;
+        wait_until("no client and nothing of one is left", async || {
+            let stats = self.stats();
+            (stats.clients, stats.subscriptions, stats.queued_bytes) == (0, 0, 0)
+        })
+        .await;
     }
 
     /// Asks the app to stop; what is returned ends when it has.

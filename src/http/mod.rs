@@ -1,8 +1,14 @@
 //! HTTP/1.1 in front of a poem endpoint: an accept loop of our own.
 //!
 //! poem's own server leaves slow handshakes open for ever, spins when descriptors run out, and
-//! sets no TCP_NODELAY; this one has a time limit for headers, sleeps and recovers, and leaves the
+//! sets no TCP_NODELAY; this one has time limits for headers and for last answers, sleeps and recovers, and leaves the
 //! upgrade of a connection to the endpoint. Knows nothing of the hub.
+//!
+//! - `counted`: counts requests by route.
+
+mod counted;
+
+pub use counted::{Counted, Routes};
 
 use crate::metrics::{ConnectionFailure, Metrics};
 use hyper::body::Incoming;
@@ -11,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::endpoint::BoxEndpoint;
+use poem::http::header;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
@@ -21,7 +28,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{debug, info, warn};
 
 /// Connections that may wait to be accepted.
@@ -70,7 +77,8 @@ pub struct Service {
 pub struct Limits {
     /// The listener's name in the log.
     pub listener: &'static str,
-    /// How long a request's head may take.
+    /// How long a request's head may take, and how long an answer that ends its connection may take
+    /// to be taken.
     pub head_timeout: Duration,
     /// Connections at a time, those that have been upgraded not counted; others wait to be
     /// accepted, so that they cannot take the descriptors that all else needs.
@@ -143,10 +151,24 @@ impl Service {
         }
         let Ok(local) = stream.local_addr() else { return };
         let endpoint = self.endpoint;
+        let last_answer = Arc::new(Notify::new());
+        let last_begins = last_answer.clone();
         let service = service_fn(move |request| {
-            let endpoint = endpoint.clone();
-            async move { Ok::<_, Infallible>(respond(&endpoint, request, local, peer).await) }
+            let (endpoint, last_begins) = (endpoint.clone(), last_begins.clone());
+            async move {
+                let response = respond(&endpoint, request, local, peer).await;
+                if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
+                {
+                    last_begins.notify_one();
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
+        // Whoever asks and does not read would keep the place of another for ever.
+        let overdue = async {
+            last_answer.notified().await;
+            tokio::time::sleep(self.limits.head_timeout).await;
+        };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
@@ -157,6 +179,11 @@ impl Service {
         let mut connection = pin!(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
+            () = overdue => {
+                self.metrics.connection_failed(self.limits.listener, ConnectionFailure::Timeout);
+                debug!(listener = self.limits.listener, %peer, "the answer was not taken in time");
+                return;
+            }
             () = stopped(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -1,0 +1,288 @@
+//! What a hub may do that the real one does at its worst moments: floods in one frame, silence, and
+//! connections that break. A server of the test's own plays it.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    machine::{Computer, Options},
+    support::raw::{self, FIN},
+};
+
+/// A websocket of a computer, at the server's end.
+struct Socket {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Socket {
+    async fn accept(listener: &TcpListener) -> (Socket, String) {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = Vec::new();
+        while crate::support::http::find(&request, b"\r\n\r\n").is_none() {
+            assert!(stream.read_buf(&mut request).await.expect("a request") > 0, "a whole request");
+        }
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.expect("the answer is taken");
+        let request = String::from_utf8(request).expect("a request in ASCII");
+        (Socket { stream, unread: Vec::new() }, request)
+    }
+
+    async fn send(&mut self, text: &str) {
+        let frame = raw::frame(FIN | raw::TEXT, text.as_bytes(), None);
+        self.stream.write_all(&frame).await.expect("the frame is taken");
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) {
+        let payload = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
+        let frame = raw::frame(FIN | raw::CLOSE, &payload, None);
+        self.stream.write_all(&frame).await.expect("the frame is taken");
+    }
+
+    /// Reads commands until one of a type comes.
+    async fn until(&mut self, kind: &str) -> String {
+        let wanted = format!("\"type\":\"{kind}\"");
+        loop {
+            while let Some((text, length)) = command(&self.unread) {
+                self.unread.drain(..length);
+                if text.contains(&wanted) {
+                    return text;
+                }
+            }
+            let read = self.stream.read_buf(&mut self.unread).await.expect("a command");
+            assert!(read > 0, "a command of type {kind} before the end");
+        }
+    }
+}
+
+/// A masked frame at the front of some bytes, and its length.
+fn command(bytes: &[u8]) -> Option<(String, usize)> {
+    let (length, head) = match *bytes.get(1)? & 0x7f {
+        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
+        short => (short.into(), 2),
+    };
+    let mask = bytes.get(head..head + 4)?;
+    let payload = bytes.get(head + 4..head + 4 + length)?;
+    let text = payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+    Some((String::from_utf8(text).expect("text"), head + 4 + length))
+}
+
+/// A computer whose hub is a server of the test's.
+async fn computer_and_server(
+    change: impl FnOnce(&mut Options),
+    program: &str,
+) -> (Computer, TcpListener) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let mut options = Options::beside(listener.local_addr().expect("an address"));
+    change(&mut options);
+    let program = format!("local skynet = require 'skynet' skynet.pause = 0.1\n{program}");
+    (Computer::running(options, &program), listener)
+}
+
+/// A frame with numbered events.
+fn batch(numbers: std::ops::Range<u32>) -> String {
+    let events = numbers.map(|number| {
+        format!(r#"{{"type":"message","channel":"a","message":{number},"ID":"id-{number:06}","time":1}}"#)
+    });
+    format!(r#"{{"type":"batch","events":[{}]}}"#, events.collect::<Vec<_>>().join(","))
+}
+
+#[tokio::test]
+async fn a_thousand_messages_in_one_frame_become_a_thousand_events_in_order() {
+    let program = "
+        skynet.open('a')
+        parallel.waitForAny(skynet.listen, function()
+          local count = 0
+          while count < 1000 do
+            local _, channel, message = os.pullEvent('skynet_message')
+            assert(message == count, 'got ' .. message .. ' for ' .. count)
+            count = count + 1
+          end
+          print('all')
+        end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    socket.send(&batch(0..1000)).await;
+    assert_eq!(computer.succeeds().await, "all\n");
+    assert_eq!(computer.shared.events.dropped(), 0);
+}
+
+#[tokio::test]
+async fn events_that_the_games_queue_dropped_are_queued_again() {
+    let program = "
+        skynet.open('a')
+        parallel.waitForAny(function()
+          os.pullEvent('websocket_message')
+          for i = 1, 256 do os.queueEvent('noise') end
+          while true do os.pullEvent('never') end
+        end, skynet.listen, function()
+          for count = 0, 99 do
+            local _, _, message = os.pullEvent('skynet_message')
+            assert(message == count, 'got ' .. message .. ' for ' .. count)
+          end
+          print('all')
+        end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    socket.send(&batch(0..100)).await;
+    assert_eq!(computer.succeeds().await, "all\n");
+    assert!(computer.shared.events.dropped() > 0, "the queue was full for a while");
+}
+
+#[tokio::test]
+async fn a_flood_waits_for_receive_without_loss() {
+    let program = "
+        skynet.open('a')
+        for i = 0, 2999 do
+          local _, message = skynet.receive('a')
+          assert(message == i, 'got ' .. message .. ' for ' .. i)
+        end
+        print('all', skynet.status().waiting, skynet.status().dropped)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    for part in 0..3 {
+        socket.send(&batch(part * 1000..part * 1000 + 1000)).await;
+    }
+    assert_eq!(computer.succeeds().await, "all\t0\t0\n");
+}
+
+#[tokio::test]
+async fn it_comes_back_after_every_code_but_45xx_and_opens_its_channels_again() {
+    let program = "
+        skynet.open('a') skynet.open(5)
+        local ok, problem = pcall(skynet.run)
+        print(problem)
+        print(select(2, pcall(skynet.send, 'a', 1)))";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let mut addresses = std::collections::HashSet::new();
+    for code in [1001, 1011, 4000, 4002] {
+        let (mut socket, request) = Socket::accept(&listener).await;
+        assert!(
+            addresses.insert(request.lines().next().map(str::to_owned)),
+            "an address of its own"
+        );
+        assert!(socket.until("open").await.contains("\"a\""));
+        assert!(socket.until("open").await.contains("\"channel\":5"));
+        socket.close(code, "go").await;
+    }
+    let (socket, _) = Socket::accept(&listener).await;
+    drop(socket);
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.close(4501, "too loud").await;
+    let printed = computer.succeeds().await;
+    let told =
+        "The hub closed the connection and does not want this program back (4501): too loud\n";
+    assert_eq!(printed, format!("{told}{told}"));
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_answer_any_more_is_left_and_tried_again() {
+    let (computer, listener) =
+        computer_and_server(|_| (), "skynet.quiet = 0.1 skynet.open('a') skynet.run()").await;
+    let (mut first, _) = Socket::accept(&listener).await;
+    first.until("open").await;
+    let (mut second, _) = Socket::accept(&listener).await;
+    assert!(second.until("open").await.contains("\"a\""));
+    drop(computer);
+}
+
+#[tokio::test]
+async fn what_came_before_is_asked_for_by_the_last_id_or_by_the_hubs_time() {
+    let program = "
+        skynet.open('a') skynet.open('b')
+        parallel.waitForAny(skynet.run, function()
+          skynet.receive('a') print('got')
+          while true do os.pullEvent() end
+        end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    // The hello, then open and its ping, twice.
+    socket.until("ping").await;
+    socket.send(r#"{"type":"result","for":"ping","time":1}"#).await;
+    for channel in ["a", "b"] {
+        assert!(!socket.until("open").await.contains("since"), "nothing was read before");
+        socket.send(&format!(r#"{{"type":"result","for":"open","channels":["{channel}"]}}"#)).await;
+        socket.until("ping").await;
+        socket.send(r#"{"type":"result","for":"ping","time":1700000000123}"#).await;
+    }
+    socket.close(1001, "restart").await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    for channel in ["a", "b"] {
+        let open = socket.until("open").await;
+        assert!(open.contains(r#""since":"018bcfe5-687b-7000-8000-000000000000""#), "{open}");
+        socket.send(&format!(r#"{{"type":"result","for":"open","channels":["{channel}"]}}"#)).await;
+    }
+    let live = r#"{"type":"message","channel":"a","message":1,"ID":"018bcfe5-ffff-7000-8000-000000000000","time":1}"#;
+    socket.send(live).await;
+    computer.prints("got").await;
+    socket.close(1001, "restart").await;
+    // Both channels were open when it came, so both have been read to there.
+    let (mut socket, _) = Socket::accept(&listener).await;
+    for _ in 0..2 {
+        let open = socket.until("open").await;
+        assert!(open.contains(r#""since":"018bcfe5-ffff-7000-8000-000000000000""#), "{open}");
+    }
+    drop(computer);
+}
+
+#[tokio::test]
+async fn an_answer_that_the_game_lost_is_told_and_later_answers_find_their_way() {
+    let program = "
+        skynet.connect()
+        parallel.waitForAll(function() print(skynet.publish('a', 1, nil, 10)) end,
+          function() print(#skynet.logs(0, 1)) end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("ping").await;
+    socket.send(r#"{"type":"result","for":"ping","time":1}"#).await;
+    let log = socket.until("log").await;
+    let (_, nonce) = log.split_once("\"nonce\":\"").expect("a nonce");
+    let nonce = nonce.split('"').next().expect("a nonce");
+    socket
+        .send(&format!(r#"{{"type":"result","for":"log","log":[{{}}],"nonce":"{nonce}"}}"#))
+        .await;
+    let printed = computer.succeeds().await;
+    assert!(printed.contains("nil\tits answer was lost"), "{printed}");
+    assert!(printed.contains("1\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn nonsense_from_a_hub_is_told_and_does_no_harm() {
+    let program = "
+        skynet.open('a')
+        parallel.waitForAny(skynet.listen, function()
+          print('ready')
+          for i = 1, 5 do print(select(2, os.pullEvent('skynet_error'))) end
+          print(select(3, os.pullEvent('skynet_message')))
+        end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    computer.prints("ready").await;
+    for nonsense in [
+        "",
+        "{\"type\":",
+        r#"{"type":"message","message":"no channel"}"#,
+        r#"{"type":"batch","events":[5]}"#,
+        r#"{"type":"error","error":"of nobody's","for":"dance"}"#,
+        r#"{"type":"unheard of"}"#,
+        "[1,2]",
+    ] {
+        socket.send(nonsense).await;
+    }
+    socket.send(&batch(7..8)).await;
+    let printed = computer.succeeds().await;
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines[1].contains("no JSON: a value expected at byte 1"), "{printed}");
+    assert!(lines[2].contains("no JSON"), "{printed}");
+    assert!(lines[3].contains("makes no sense: a message without a channel"), "{printed}");
+    assert!(lines[4].contains("makes no sense"), "{printed}");
+    assert!(lines[5].starts_with("of nobody's\tdance"), "{printed}");
+    assert!(lines[6].starts_with("7\ttable: "), "{printed}");
+}
