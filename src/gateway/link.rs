@@ -6,10 +6,16 @@
 
 use crate::hub::{Batch, ClientKey, Closing, Written};
 use crate::protocol::Frame;
+#[cfg(unix)]
+use socket2::SockRef;
+#[cfg(unix)]
+use std::io::Read;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+#[cfg(unix)]
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Most buffers in one vectored write.
@@ -49,6 +55,33 @@ impl Link {
     /// The socket.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Reads what the socket has into `buffer`, without waiting. After a read that does not fill it the
+    /// socket counts as empty until the system says otherwise, which spares asking again: most reads
+    /// are of one small frame.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing; else the connection is broken.
+    #[cfg(unix)]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut got = None;
+        let read = self.stream.try_io(Interest::READABLE, || {
+            let read = (&*SockRef::from(&self.stream)).read(buffer)?;
+            // What is left for the next read is what this error says: the system tells of it anew.
+            if 0 < read && read < buffer.len() {
+                got = Some(read);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(read)
+        });
+        got.map_or(read, Ok)
+    }
+
+    /// As on Unix, but that the system is asked again.
+    #[cfg(not(unix))]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
     }
 
     /// Writes `batch` as far as the socket takes it, and keeps the rest.

@@ -215,7 +215,7 @@ impl Session {
 
     fn read(&mut self) -> Flow {
         SCRATCH.with_borrow_mut(|scratch| {
-            let got = match self.link.stream().try_read(scratch) {
+            let got = match self.link.read(scratch) {
                 Ok(0) => return Flow::End(End::Gone(self.end_of_stream())),
                 Ok(got) => got,
                 Err(error) if is_transient(&error) => return Flow::More,
@@ -391,13 +391,12 @@ impl Session {
             if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Discarded::Gone);
             }
-            let seen =
-                SCRATCH.with_borrow_mut(|scratch| match self.link.stream().try_read(scratch) {
-                    Ok(0) => Some(Discarded::Gone),
-                    Ok(got) => self.discard_input(&scratch[..got]),
-                    Err(error) if is_transient(&error) => None,
-                    Err(_) => Some(Discarded::Gone),
-                });
+            let seen = SCRATCH.with_borrow_mut(|scratch| match self.link.read(scratch) {
+                Ok(0) => Some(Discarded::Gone),
+                Ok(got) => self.discard_input(&scratch[..got]),
+                Err(error) if is_transient(&error) => None,
+                Err(_) => Some(Discarded::Gone),
+            });
             if let Some(seen) = seen {
                 return Poll::Ready(seen);
             }
