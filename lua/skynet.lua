@@ -286,8 +286,8 @@ end
 
 ----------------------------------------------------------------------------------------------------
 -- The connection. handle() may see an event once for each coroutine that waits here, and acts on it
--- once: each attempt has an address of its own, each frame is like no other, a timer is forgotten
--- when it has fired.
+-- once: each attempt has an address of its own, a timer is forgotten when it has fired, and a frame is
+-- new to a coroutine when none was acted on since it asked for an event (two refusals may read alike).
 ----------------------------------------------------------------------------------------------------
 
 local client = {
@@ -591,9 +591,27 @@ local function on_event(event)
   end
 end
 
+-- All copies of this library on a computer share one table, and one function in place of the game's.
+local stand = rawget(os, "_skynet_kept")
+if not stand then
+  stand = {
+    kept = setmetatable({}, { __mode = "k" }), -- coroutine -> its events
+    copies = setmetatable({}, { __mode = "v" }), -- what each copy does with an event
+    frames = 0, -- how many were acted on
+    asked_at = nil, -- what that was when the coroutine that handles an event asked for it
+  }
+  os._skynet_kept = stand
+end
+
 local function on_frame(text)
-  if text == client.last_frame then return end -- another coroutine has seen to it
-  client.last_frame = text
+  local seen
+  if stand.asked_at then
+    seen = stand.asked_at ~= stand.frames
+  else
+    seen = text == client.last_frame -- a program's own loop: when it asked is not known
+  end
+  if seen then return end -- another coroutine has seen to it
+  client.last_frame, stand.frames = text, stand.frames + 1
   client.heard, client.asked = clock(), nil
   if client.probing then
     -- The answer to the first ping: its character came as two bytes, or as one. A hub that does not know ping
@@ -682,15 +700,6 @@ end
 -- of its next os.pullEvent, in order, before new ones. Other coroutines had their own copies.
 ----------------------------------------------------------------------------------------------------
 
--- All copies of this library on a computer share one table, and one function in place of the game's.
-local stand = rawget(os, "_skynet_kept")
-if not stand then
-  stand = {
-    kept = setmetatable({}, { __mode = "k" }), -- coroutine -> its events
-    copies = setmetatable({}, { __mode = "v" }), -- what each copy does with an event
-  }
-  os._skynet_kept = stand
-end
 stand.copies[program_mark] = handle
 
 -- An event that one copy pulls may be another's.
@@ -773,9 +782,11 @@ local function wait(test, timeout, others)
       if timer and os.cancelTimer then os.cancelTimer(timer) end
       return value
     end
+    local asked_at = stand.frames
     local event = pack(pull())
     if event[1] == "terminate" then error("Terminated", 0) end
     if event[1] == "timer" and event[2] == timer and timer then return test() end
+    stand.asked_at = asked_at
     if not handled_by_any(event) then others(event) end
   end
 end
@@ -1317,6 +1328,7 @@ end
 -- For programs with an event loop of their own: give it every event; true when it was the library's.
 function skynet.handle(...)
   look_at_the_clock()
+  stand.asked_at = nil
   return handle(...) and true or false
 end
 
@@ -1438,8 +1450,10 @@ function skynet.serve(channel, handler)
       -- Handlers see every event, ours too: they may use the library.
       while working[1] do
         look_at_the_clock()
+        local asked_at = stand.frames
         local event = pack(pull())
         if event[1] == "terminate" then error("Terminated", 0) end
+        stand.asked_at = asked_at
         handle(unpack(event, 1, 4))
         hand_on(event)
         start_waiting()

@@ -286,3 +286,17 @@ async fn nonsense_from_a_hub_is_told_and_does_no_harm() {
     assert!(lines[5].starts_with("of nobody's\tdance"), "{printed}");
     assert!(lines[6].starts_with("7\ttable: "), "{printed}");
 }
+
+#[tokio::test]
+async fn each_of_two_answers_of_the_same_words_counts() {
+    let program = "
+        for _ = 1, 2 do print(skynet.publish('a', 1, nil, 5)) end
+        parallel.waitForAll(function() print(skynet.publish('a', 1, nil, 5)) end, function() skynet.sleep(0.2) end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    for _ in 0..3 {
+        socket.until("message").await;
+        socket.send(r#"{"type":"error","for":"message","error":"too many messages"}"#).await;
+    }
+    assert_eq!(computer.succeeds().await, "nil\ttoo many messages\n".repeat(3));
+}
