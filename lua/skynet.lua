@@ -33,7 +33,6 @@ local INBOX_MESSAGES = 10000 -- messages that wait for receive()
 local INBOX_BYTES = 8 * 1024 * 1024
 local FEED_AT_ONCE = 64 -- skynet_message events in the game's queue at once
 local FEED_SECONDS = 2 -- after this a lost marker is sent again
-local PENDING_COMMANDS = 1000 -- commands whose answers are awaited
 local CONNECT_SECONDS = 35 -- the game gives up after 30
 local STABLE_SECONDS = 10 -- a connection that held this long was a good one
 local HANDLERS_AT_ONCE = 16 -- requests that serve() works on at once
@@ -365,13 +364,18 @@ local function send_frame(text)
 end
 
 -- Sends a command. `on_reply` is called with its answer, or with an error when none can come any more.
+-- Messages in a row whose answers nobody waits for are one entry.
 local function command(text, kind, nonce, on_reply)
   local ok, problem = send_frame(text)
   if not ok then return nil, problem end
   local pending = client.pending
-  local entry = { kind = kind, nonce = nonce, on_reply = on_reply }
-  pending[#pending + 1] = entry
-  if #pending > PENDING_COMMANDS then table.remove(pending, 1) end
+  local entry = pending[#pending]
+  if entry and entry.kind == kind and not (nonce or entry.nonce or on_reply or entry.on_reply) then
+    entry.count = entry.count + 1
+  else
+    entry = { kind = kind, nonce = nonce, on_reply = on_reply, count = 1, at = clock() }
+    pending[#pending + 1] = entry
+  end
   return entry
 end
 
@@ -553,7 +557,8 @@ local function on_reply(reply)
     if (reply.nonce == nil or reply.nonce == entry.nonce) and (reply["for"] == nil or reply["for"] == entry.kind) then
       local passed = {}
       for _ = 1, place - 1 do passed[#passed + 1] = table.remove(pending, 1) end
-      table.remove(pending, 1)
+      entry.count = entry.count - 1
+      if entry.count == 0 then table.remove(pending, 1) end
       settle(passed, "its answer was lost: more than 256 events waited for this computer")
       if entry.on_reply then
         entry.on_reply(reply)
@@ -681,8 +686,11 @@ local function look_at_the_clock()
   if client.state == "open" and client.watch_fired then
     if client.asked then
       drop("the hub does not answer any more")
-    elseif now - client.heard >= skynet.quiet and ping() then
-      client.asked = now
+    else
+      -- The answer to a ping also settles what the game has lost the answers to.
+      local oldest = client.pending[1]
+      local since = oldest and math.min(oldest.at, client.heard) or client.heard
+      if now - since >= skynet.quiet and ping() then client.asked = now end
     end
   end
   client.watch_fired = nil
@@ -793,6 +801,11 @@ end
 
 local function ignore() end
 
+-- Seconds until a moment of os.clock(); nil when there is none.
+local function left(deadline)
+  return deadline and math.max(0, deadline - clock())
+end
+
 local function check_timeout(timeout, level)
   if timeout ~= nil and (type(timeout) ~= "number" or not (timeout >= 0 and timeout < math.huge)) then
     error("bad timeout (seconds or nil expected, got " .. tostring(timeout) .. ")", level + 1)
@@ -851,8 +864,9 @@ local function ensure(timeout)
 end
 
 local function send_command(text, kind, nonce, on_reply, timeout)
+  local deadline = timeout and clock() + timeout
   for _ = 1, 3 do
-    ensure(timeout)
+    ensure(left(deadline))
     local entry, problem = command(text, kind, nonce, on_reply)
     if entry then return entry end
     if find(tostring(problem), "too large", 1, true) then error(problem, 0) end
@@ -862,12 +876,15 @@ local function send_command(text, kind, nonce, on_reply, timeout)
   error("Not connected: " .. (client.why or "the connection breaks again and again"), 0)
 end
 
--- Sends a command and waits for its answer: a result, or nil and the error.
-local function ask(text, kind, nonce, timeout)
+-- Sends a command and waits for its answer: a result, or nil and the error, which tells of `told`
+-- seconds where some of them have gone by before.
+local function ask(text, kind, nonce, timeout, told)
+  timeout = timeout or CONNECT_SECONDS
+  local deadline = clock() + timeout
   local answer
   send_command(text, kind, nonce, function(reply) answer = reply end, timeout)
-  wait(function() return answer end, timeout or CONNECT_SECONDS, keep)
-  if not answer then return nil, format("no answer within %g s", timeout or CONNECT_SECONDS) end
+  wait(function() return answer end, left(deadline), keep)
+  if not answer then return nil, format("no answer within %g s", told or timeout) end
   if answer.type == "error" then return nil, answer.error end
   return answer
 end
@@ -1233,11 +1250,26 @@ function skynet.send(channel, data, full)
   return true
 end
 
+-- The answer to a message is known by its place alone, and the game drops answers when more than 256
+-- events wait: so answers that may be missing are settled first, by a ping, whose own one is known.
+local function settle_before(deadline)
+  local open_ones = false
+  for _, entry in ipairs(client.pending) do open_ones = open_ones or not entry.nonce end
+  local answered = not open_ones
+  while not answered and client.state == "open" and clock() < deadline do
+    if not ping(function() answered = true end) then return end
+    wait(function() return answered or client.state ~= "open" or nil end, math.min(1, left(deadline)), keep)
+  end
+end
+
 -- Like send, and waits until the hub has it: gives the message with its ID and time, or nil and why not.
 function skynet.publish(channel, data, full, timeout)
   check_channel(channel, 2)
   check_timeout(timeout, 2)
-  return ask(message_text(channel, data, full), "message", nil, timeout)
+  local text = message_text(channel, data, full)
+  local deadline = clock() + (timeout or CONNECT_SECONDS)
+  settle_before(deadline)
+  return ask(text, "message", nil, left(deadline), timeout or CONNECT_SECONDS)
 end
 
 -- Waits for a message: channel, message, full. Opens the channel if need be; without one (or "*")

@@ -562,3 +562,18 @@ fn the_examples_of_the_documentation_are_lua() {
         assert!(loaded.is_ok(), "{}\n{block}", loaded.unwrap_err());
     }
 }
+
+#[tokio::test]
+async fn publish_gives_the_answer_to_its_own_message_after_a_burst_of_others() {
+    with_app(unhurried(), async |app| {
+        let program = "
+            for count = 1, 3 do
+              for i = 1, 400 * count do skynet.send('a', i) end
+              local sent, problem = skynet.publish('a', 'last ' .. count, nil, 10)
+              print(sent and sent.message, problem)
+            end";
+        let printed = computer(app, 1, program).succeeds().await;
+        assert_eq!(printed, "last 1\tnil\nlast 2\tnil\nlast 3\tnil\n");
+    })
+    .await;
+}
