@@ -835,7 +835,8 @@ end
 local CONNECTED, HOPELESS = "connected", "hopeless"
 
 -- Connects, or errors. When nothing else keeps the connection (run, listen), one failure is enough.
-local function connect_now(timeout)
+-- Who is `patient` gets false after the timeout, and the attempt goes on.
+local function connect_now(timeout, patient)
   local tries = client.failures
   if client.state == "off" or client.state == "refused" or client.state == "waiting" then begin() end
   local result = wait(function()
@@ -844,22 +845,24 @@ local function connect_now(timeout)
     if client.state == "waiting" and client.runners == 0 and client.failures > tries then return HOPELESS end
   end, timeout or CONNECT_SECONDS, keep)
   if result == CONNECTED then return true end
+  if patient and result == nil then return false end
   local why = client.why or "no answer from " .. skynet.server
   if client.state ~= "refused" and client.runners == 0 then stop(why) end
   error(why, 0)
 end
 
-local function ensure(timeout)
+local function ensure(timeout, patient)
   if client.state == "open" then return true end
   face_of_program()
   if client.state == "refused" and client.tried == skynet.server then error(client.why, 0) end
   if client.state == "refused" then client.state = "off" end
-  if client.state == "off" then return connect_now(timeout) end
+  if client.state == "off" then return connect_now(timeout, patient) end
   local result = wait(function()
     if client.state == "open" then return CONNECTED end
     if client.state == "refused" or client.state == "off" then return HOPELESS end
   end, timeout or CONNECT_SECONDS, keep)
   if result == CONNECTED then return true end
+  if patient and result == nil then return false end
   error("Not connected: " .. (client.why or "no answer from " .. skynet.server), 0)
 end
 
@@ -1162,7 +1165,7 @@ function skynet.disconnect()
   stop()
 end
 
-local function open_channel(name, options, hidden)
+local function open_channel(name, options, hidden, timeout)
   local channel = client.channels[name]
   if channel then
     if options and (options.since or options.last) then
@@ -1181,7 +1184,7 @@ local function open_channel(name, options, hidden)
     send_open(channel, options)
   else
     channel.options = options
-    local ok, problem = pcall(ensure)
+    local ok, problem = pcall(ensure, timeout, timeout ~= nil)
     if not ok then
       forget_channel(name)
       error(problem, 0)
@@ -1276,20 +1279,22 @@ end
 -- any message will do. nil, "timeout" when none came within `timeout` seconds.
 function skynet.receive(channel, timeout)
   check_timeout(timeout, 2)
+  local deadline = timeout and clock() + timeout
   local opened_channel
   if channel ~= nil then
     check_channel(channel, 2)
-    opened_channel = open_channel(channel)
+    opened_channel = open_channel(channel, nil, nil, timeout)
     if channel == "*" then channel = nil end
   end
-  ensure(timeout)
+  -- While the connection comes back, what has come is given, and then what it brings.
+  if client.state == "off" or client.state == "refused" then ensure(left(deadline), timeout ~= nil) end
   local message = wait(function()
     local found = take(channel)
     if found then return found end
     if client.state == "refused" then error(client.why, 0) end
     if opened_channel and opened_channel.problem then error(opened_channel.problem, 0) end
     if client.state == "off" then error("disconnected while waiting for a message", 0) end
-  end, timeout, keep)
+  end, left(deadline), keep)
   if not message then return nil, "timeout" end
   return message.channel, message.message, message
 end
@@ -1378,7 +1383,7 @@ end
 
 local asked = {}
 
-local function reply_channel()
+local function reply_channel(timeout)
   if not client.replies then
     client.replies = "skynet.reply." .. program_mark
     hooks[client.replies] = function(message)
@@ -1387,7 +1392,7 @@ local function reply_channel()
       return true
     end
   end
-  open_channel(client.replies, nil, true)
+  open_channel(client.replies, nil, true, timeout)
   return client.replies
 end
 
@@ -1396,15 +1401,16 @@ function skynet.request(channel, data, timeout)
   check_channel(channel, 2)
   check_timeout(timeout, 2)
   timeout = timeout or 5
-  local replies = reply_channel()
+  local deadline = clock() + timeout
+  local replies = reply_channel(timeout)
   local id = next_nonce()
   local slot = {}
   asked[id] = slot
   local ok, problem = pcall(function()
     send_command(message_text(channel, data, { request = id, reply_to = replies }), "message", nil, function(reply)
       if reply.type == "error" and not reply.lost then slot.problem = reply.error end
-    end, timeout)
-    wait(function() return slot.answer or slot.problem end, timeout, keep)
+    end, left(deadline))
+    wait(function() return slot.answer or slot.problem end, left(deadline), keep)
   end)
   asked[id] = nil
   if not ok then error(problem, 0) end

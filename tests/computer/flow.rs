@@ -300,3 +300,49 @@ async fn each_of_two_answers_of_the_same_words_counts() {
     }
     assert_eq!(computer.succeeds().await, "nil\ttoo many messages\n".repeat(3));
 }
+
+#[tokio::test]
+async fn receive_and_request_wait_no_longer_than_they_were_told_for_a_hub_that_is_silent() {
+    let program = "
+        local from = os.clock()
+        print(skynet.receive('a', 0.5))
+        print(skynet.receive('a', 0))
+        print(pcall(skynet.request, 'a', 1, 0.5))
+        print(os.clock() - from < 3)
+        print(skynet.receive('a', 10))";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    computer.prints("true\n").await;
+    // The attempt has gone on all the while, and the channel is opened when it comes off.
+    let (mut socket, _) = Socket::accept(&listener).await;
+    assert!(socket.until("open").await.contains("\"a\""));
+    socket.send(&batch(7..8)).await;
+    let printed = computer.succeeds().await;
+    let lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines[..2], ["nil\ttimeout", "nil\ttimeout"], "{printed}");
+    assert!(lines[2].starts_with("false\tNot connected: no answer from ws://"), "{printed}");
+    assert!(lines[4].starts_with("a\t7\t"), "{printed}");
+}
+
+#[tokio::test]
+async fn what_has_come_is_received_while_the_hub_is_away() {
+    let program = "
+        skynet.open('a')
+        while skynet.status().waiting < 3 do skynet.sleep(0.05) end
+        print('here')
+        while skynet.status().state ~= 'waiting' do skynet.sleep(0.05) end
+        for i = 1, 3 do print(skynet.receive('a', 0)) end
+        print(skynet.receive('a', 0.1))";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    socket.send(&batch(0..3)).await;
+    computer.prints("here").await;
+    drop(listener);
+    drop(socket);
+    let printed = computer.succeeds().await;
+    let lines: Vec<_> = printed.lines().collect();
+    for (number, line) in lines[1..4].iter().enumerate() {
+        assert!(line.starts_with(&format!("a\t{number}\t")), "{printed}");
+    }
+    assert_eq!(lines[4], "nil\ttimeout", "{printed}");
+}
