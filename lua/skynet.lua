@@ -1746,9 +1746,9 @@ local function one_line(value)
   return (gsub(text, "%c", " "))
 end
 
--- A channel as typed: 5 is the number, "5" in quotes the text.
+-- A channel as typed: 5 is the number, '5' in quotes the text. (The game's shell eats double quotes.)
 local function typed_channel(word)
-  local inner = match(word, '^"(.*)"$')
+  local inner = match(word, "^'(.*)'$")
   if inner then return inner end
   return tonumber(word) or word
 end
