@@ -87,19 +87,20 @@ end
 
 -- What a table is in JSON: "array" with its length, or "object"; an error where it is neither.
 local function shape(value)
-  local length, texts, numbers = #value, false, 0
+  local length, texts, numbers, holes = #value, false, 0, false
   for key in pairs(value) do
     if type(key) == "string" then
       texts = true
     elseif type(key) == "number" then
       numbers = numbers + 1
+      holes = holes or key < 1 or key > length or key ~= floor(key)
     else
       error("cannot send a table with a " .. type(key) .. " as a key", 0)
     end
   end
   if numbers == 0 and texts then return "object" end
   if texts then error("cannot send a table with both list items and named keys", 0) end
-  if numbers ~= length then error("cannot send a list with holes", 0) end
+  if holes or numbers ~= length then error("cannot send a list with holes", 0) end
   return "array", length
 end
 
@@ -919,20 +920,30 @@ function remember(channel, id)
   if not client.save_timer then client.save_timer, client.save_at = os.startTimer(1), clock() + 1 end
 end
 
+local function write_remembered(channel)
+  local path = remembered_path(channel.remember)
+  local file, problem = fs.open(path .. ".new", "w")
+  if not file then error(problem, 0) end
+  local written, reason = pcall(file.write,
+    json.encode({ server = skynet.server, channel = channel.name, ID = channel.remembered }))
+  local closed, late = pcall(file.close)
+  if not (written and closed) then
+    pcall(fs.delete, path .. ".new")
+    error(reason or late, 0)
+  end
+  if fs.exists(path) then fs.delete(path) end
+  fs.move(path .. ".new", path)
+end
+
 function save_remembered(now)
   if not client.save_at or now < client.save_at and client.save_timer then return end
   client.save_at, client.save_timer = nil, nil
   for _, channel in pairs(client.channels) do
     if channel.unsaved then
       channel.unsaved = false
-      local path = remembered_path(channel.remember)
-      local file, problem = fs.open(path .. ".new", "w")
-      if file then
-        file.write(json.encode({ server = skynet.server, channel = channel.name, ID = channel.remembered }))
-        file.close()
-        if fs.exists(path) then fs.delete(path) end
-        fs.move(path .. ".new", path)
-      else
+      -- A full disk is an error of write or close, and no reason to end a program.
+      local ok, problem = pcall(write_remembered, channel)
+      if not ok then
         complain("cannot remember what was read on " .. tostring(channel.name) .. ": " .. tostring(problem))
       end
     end
@@ -1332,14 +1343,18 @@ end
 function skynet.logs(start, end_, channel, timeout)
   check_timeout(timeout, 2)
   if channel ~= nil then check_channel(channel, 2) end
-  local entries = {}
+  local entries, got = {}, {}
   local from = start
   while true do
     local nonce = next_nonce()
     local reply, problem = ask(json.encode({ type = "log", start = from, ["end"] = end_, channel = channel, nonce = nonce }),
       "log", nonce, timeout)
     if not reply then error(problem, 0) end
-    for _, entry in ipairs(reply.log or {}) do entries[#entries + 1] = entry end
+    for _, entry in ipairs(reply.log or {}) do
+      -- What came in since the piece before has moved entries into this one.
+      if entry.ID == nil or not got[entry.ID] then entries[#entries + 1] = entry end
+      if entry.ID ~= nil then got[entry.ID] = true end
+    end
     if not reply.truncated or not reply.next then return entries end
     from = reply.next
   end

@@ -346,3 +346,24 @@ async fn what_has_come_is_received_while_the_hub_is_away() {
     }
     assert_eq!(lines[4], "nil\ttimeout", "{printed}");
 }
+
+#[tokio::test]
+async fn entries_of_the_log_that_moved_on_between_two_pages_are_given_once() {
+    let program = "for _, entry in ipairs(skynet.logs(0, 4)) do print(entry.message) end";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    let entry = |n: u32| {
+        format!(r#"{{"type":"message","channel":"a","message":{n},"ID":"id-{n}","time":1}}"#)
+    };
+    for (log, more) in [([4, 3], r#","truncated":true,"next":2"#), ([3, 2], "")] {
+        let asked = socket.until("log").await;
+        let nonce = asked.split("\"nonce\":\"").nth(1).unwrap().split('"').next().unwrap();
+        let log = log.map(entry).join(",");
+        socket
+            .send(&format!(
+                r#"{{"type":"result","for":"log","nonce":"{nonce}","log":[{log}]{more}}}"#
+            ))
+            .await;
+    }
+    assert_eq!(computer.succeeds().await, "4\n3\n2\n");
+}
