@@ -1589,6 +1589,7 @@ local function restored(value)
 end
 
 local modems = {} -- side -> modem
+local radio = {} -- name of a channel -> side -> what takes a message there
 
 -- rednet and modem programs reach peripherals through the functions of the peripheral API, by name.
 -- These answer for our sides and pass on the rest.
@@ -1665,7 +1666,9 @@ function skynet.modem(options)
     if not is_open[channel] then return end
     is_open[channel], count = nil, count - 1
     local name = prefix .. channel
-    hooks[name] = nil
+    radio[name][side] = nil
+    if next(radio[name]) ~= nil then return end
+    radio[name], hooks[name] = nil, nil
     skynet.close(name)
   end
 
@@ -1676,11 +1679,15 @@ function skynet.modem(options)
     if count >= MODEM_CHANNELS then error("Too many open channels", 2) end
     is_open[channel], count = true, count + 1
     local name = prefix .. channel
+    radio[name] = radio[name] or {}
+    radio[name][side] = function(reply, message)
+      offer("modem_message", side, channel, reply, restored(message))
+    end
     hooks[name] = function(message)
       -- A radio: what was said while nobody listened is gone.
       local reply = tonumber(message.reply)
       if not message.replay and reply and reply >= 0 and reply <= 65535 then
-        offer("modem_message", side, channel, floor(reply), restored(message.message))
+        for _, take in pairs(radio[name]) do take(floor(reply), message.message) end
       end
       return true
     end
