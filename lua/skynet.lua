@@ -29,7 +29,7 @@ local STAMP_BYTES = 65 -- ,"ID":"...","time":... as the hub adds them
 local MAX_DEPTH = 120 -- levels of tables in tables; the hub reads 128
 local KEPT_EVENTS = 256 -- events of others kept for a program, as many as the game's own queue
 local INPUT_SECONDS = 10 -- a key press older than this is not given back
-local INBOX_MESSAGES = 10000 -- messages that wait for receive()
+local INBOX_MESSAGES = 10000 -- messages that wait for receive(), and as many for listen()
 local INBOX_BYTES = 8 * 1024 * 1024
 local FEED_AT_ONCE = 64 -- skynet_message events in the game's queue at once
 local FEED_SECONDS = 2 -- after this a lost marker is sent again
@@ -301,6 +301,7 @@ local client = {
   counter = 0,
   live = 0,
   feed = {},
+  feed_bytes = 0,
   received = 0,
   sent = 0,
   dropped = 0,
@@ -1095,12 +1096,14 @@ local function feed_more()
   for index, event in ipairs(waiting) do
     if index <= FEED_AT_ONCE then
       sent[index] = event
+      client.feed_bytes = client.feed_bytes - event.bytes
       queue(unpack(event, 1, event.n))
     else
       rest[#rest + 1] = event
     end
   end
   client.feed, client.in_queue, client.seen, client.markers = rest, sent, 0, {}
+  if not rest[1] then client.feed_told = false end
   mark_feed()
 end
 
@@ -1110,7 +1113,10 @@ function feed(name, first, second, third)
     if client.markers and client.markers[first] then
       -- What was queued and not seen to come out was dropped by the game: once more.
       local again = {}
-      for index = client.seen + 1, #client.in_queue do again[#again + 1] = client.in_queue[index] end
+      for index = client.seen + 1, #client.in_queue do
+        again[#again + 1] = client.in_queue[index]
+        client.feed_bytes = client.feed_bytes + client.in_queue[index].bytes
+      end
       for _, event in ipairs(client.feed) do again[#again + 1] = event end
       client.feed, client.markers, client.in_queue = again, nil, nil
       feed_more()
@@ -1135,11 +1141,18 @@ function feed(name, first, second, third)
 end
 
 local function offer(...)
-  local waiting = client.feed
-  waiting[#waiting + 1] = pack(...)
-  if #waiting > INBOX_MESSAGES then
-    table.remove(waiting, 1)
+  local waiting, event = client.feed, pack(...)
+  event.bytes = size_of(event[4], 1) + size_of(event[5], 1) -- the message is in one of them
+  waiting[#waiting + 1] = event
+  client.feed_bytes = client.feed_bytes + event.bytes
+  while waiting[2] and (#waiting > INBOX_MESSAGES or client.feed_bytes > INBOX_BYTES) do
+    local gone = table.remove(waiting, 1)
+    client.feed_bytes = client.feed_bytes - gone.bytes
     client.dropped = client.dropped + 1
+    if gone[1] == "skynet_message" and not client.feed_told then
+      client.feed_told = true
+      queue("skynet_gap", gone[2])
+    end
   end
   if not client.in_frame then feed_more() end
 end

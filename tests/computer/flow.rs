@@ -367,3 +367,35 @@ async fn entries_of_the_log_that_moved_on_between_two_pages_are_given_once() {
     }
     assert_eq!(computer.succeeds().await, "4\n3\n2\n");
 }
+
+#[tokio::test]
+async fn large_messages_for_a_slow_listener_do_not_pile_up_beyond_8_mib() {
+    let program = "
+        skynet.open('a')
+        parallel.waitForAny(skynet.listen, function()
+          local count, gaps, last = 0, 0
+          repeat
+            local event, _, _, full = os.pullEvent()
+            if event == 'skynet_message' then count, last = count + 1, full.n end
+            if event == 'skynet_gap' then gaps = gaps + 1 end
+          until last == 2399
+          local dropped = skynet.status().dropped
+          print(dropped > 0, count + dropped, gaps > 0)
+        end)";
+    let slow = |options: &mut Options| options.events_per_second = Some(500);
+    let (computer, listener) = computer_and_server(slow, program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    // Tables take far more room in Lua than in JSON: 6 frames of 100 KB become 16 MB.
+    let tables = "[".repeat(90) + &"]".repeat(90);
+    for frame in 0..6 {
+        let events = (frame * 400..frame * 400 + 400).map(|n| {
+            format!(
+                r#"{{"type":"message","channel":"a","message":{tables},"n":{n},"ID":"id-{n}"}}"#
+            )
+        });
+        let events = events.collect::<Vec<_>>().join(",");
+        socket.send(&format!(r#"{{"type":"batch","events":[{events}]}}"#)).await;
+    }
+    assert_eq!(computer.succeeds().await, "true\t2400\ttrue\n");
+}
