@@ -29,11 +29,10 @@ local STAMP_BYTES = 65 -- ,"ID":"...","time":... as the hub adds them
 local MAX_DEPTH = 120 -- levels of tables in tables; the hub reads 128
 local KEPT_EVENTS = 256 -- events of others kept for a program, as many as the game's own queue
 local INPUT_SECONDS = 10 -- a key press older than this is not given back
-local INBOX_MESSAGES = 10000 -- messages that wait for receive()
+local INBOX_MESSAGES = 10000 -- messages that wait for receive(), and as many for listen()
 local INBOX_BYTES = 8 * 1024 * 1024
 local FEED_AT_ONCE = 64 -- skynet_message events in the game's queue at once
 local FEED_SECONDS = 2 -- after this a lost marker is sent again
-local PENDING_COMMANDS = 1000 -- commands whose answers are awaited
 local CONNECT_SECONDS = 35 -- the game gives up after 30
 local STABLE_SECONDS = 10 -- a connection that held this long was a good one
 local HANDLERS_AT_ONCE = 16 -- requests that serve() works on at once
@@ -88,19 +87,20 @@ end
 
 -- What a table is in JSON: "array" with its length, or "object"; an error where it is neither.
 local function shape(value)
-  local length, texts, numbers = #value, false, 0
+  local length, texts, numbers, holes = #value, false, 0, false
   for key in pairs(value) do
     if type(key) == "string" then
       texts = true
     elseif type(key) == "number" then
       numbers = numbers + 1
+      holes = holes or key < 1 or key > length or key ~= floor(key)
     else
       error("cannot send a table with a " .. type(key) .. " as a key", 0)
     end
   end
   if numbers == 0 and texts then return "object" end
   if texts then error("cannot send a table with both list items and named keys", 0) end
-  if numbers ~= length then error("cannot send a list with holes", 0) end
+  if holes or numbers ~= length then error("cannot send a list with holes", 0) end
   return "array", length
 end
 
@@ -286,8 +286,8 @@ end
 
 ----------------------------------------------------------------------------------------------------
 -- The connection. handle() may see an event once for each coroutine that waits here, and acts on it
--- once: each attempt has an address of its own, each frame is like no other, a timer is forgotten
--- when it has fired.
+-- once: each attempt has an address of its own, a timer is forgotten when it has fired, and a frame is
+-- new to a coroutine when none was acted on since it asked for an event (two refusals may read alike).
 ----------------------------------------------------------------------------------------------------
 
 local client = {
@@ -301,6 +301,7 @@ local client = {
   counter = 0,
   live = 0,
   feed = {},
+  feed_bytes = 0,
   received = 0,
   sent = 0,
   dropped = 0,
@@ -365,13 +366,18 @@ local function send_frame(text)
 end
 
 -- Sends a command. `on_reply` is called with its answer, or with an error when none can come any more.
+-- Messages in a row whose answers nobody waits for are one entry.
 local function command(text, kind, nonce, on_reply)
   local ok, problem = send_frame(text)
   if not ok then return nil, problem end
   local pending = client.pending
-  local entry = { kind = kind, nonce = nonce, on_reply = on_reply }
-  pending[#pending + 1] = entry
-  if #pending > PENDING_COMMANDS then table.remove(pending, 1) end
+  local entry = pending[#pending]
+  if entry and entry.kind == kind and not (nonce or entry.nonce or on_reply or entry.on_reply) then
+    entry.count = entry.count + 1
+  else
+    entry = { kind = kind, nonce = nonce, on_reply = on_reply, count = 1, at = clock() }
+    pending[#pending + 1] = entry
+  end
   return entry
 end
 
@@ -553,7 +559,8 @@ local function on_reply(reply)
     if (reply.nonce == nil or reply.nonce == entry.nonce) and (reply["for"] == nil or reply["for"] == entry.kind) then
       local passed = {}
       for _ = 1, place - 1 do passed[#passed + 1] = table.remove(pending, 1) end
-      table.remove(pending, 1)
+      entry.count = entry.count - 1
+      if entry.count == 0 then table.remove(pending, 1) end
       settle(passed, "its answer was lost: more than 256 events waited for this computer")
       if entry.on_reply then
         entry.on_reply(reply)
@@ -591,9 +598,27 @@ local function on_event(event)
   end
 end
 
+-- All copies of this library on a computer share one table, and one function in place of the game's.
+local stand = rawget(os, "_skynet_kept")
+if not stand then
+  stand = {
+    kept = setmetatable({}, { __mode = "k" }), -- coroutine -> its events
+    copies = setmetatable({}, { __mode = "v" }), -- what each copy does with an event
+    frames = 0, -- how many were acted on
+    asked_at = nil, -- what that was when the coroutine that handles an event asked for it
+  }
+  os._skynet_kept = stand
+end
+
 local function on_frame(text)
-  if text == client.last_frame then return end -- another coroutine has seen to it
-  client.last_frame = text
+  local seen
+  if stand.asked_at then
+    seen = stand.asked_at ~= stand.frames
+  else
+    seen = text == client.last_frame -- a program's own loop: when it asked is not known
+  end
+  if seen then return end -- another coroutine has seen to it
+  client.last_frame, stand.frames = text, stand.frames + 1
   client.heard, client.asked = clock(), nil
   if client.probing then
     -- The answer to the first ping: its character came as two bytes, or as one. A hub that does not know ping
@@ -663,8 +688,11 @@ local function look_at_the_clock()
   if client.state == "open" and client.watch_fired then
     if client.asked then
       drop("the hub does not answer any more")
-    elseif now - client.heard >= skynet.quiet and ping() then
-      client.asked = now
+    else
+      -- The answer to a ping also settles what the game has lost the answers to.
+      local oldest = client.pending[1]
+      local since = oldest and math.min(oldest.at, client.heard) or client.heard
+      if now - since >= skynet.quiet and ping() then client.asked = now end
     end
   end
   client.watch_fired = nil
@@ -682,15 +710,6 @@ end
 -- of its next os.pullEvent, in order, before new ones. Other coroutines had their own copies.
 ----------------------------------------------------------------------------------------------------
 
--- All copies of this library on a computer share one table, and one function in place of the game's.
-local stand = rawget(os, "_skynet_kept")
-if not stand then
-  stand = {
-    kept = setmetatable({}, { __mode = "k" }), -- coroutine -> its events
-    copies = setmetatable({}, { __mode = "v" }), -- what each copy does with an event
-  }
-  os._skynet_kept = stand
-end
 stand.copies[program_mark] = handle
 
 -- An event that one copy pulls may be another's.
@@ -773,14 +792,21 @@ local function wait(test, timeout, others)
       if timer and os.cancelTimer then os.cancelTimer(timer) end
       return value
     end
+    local asked_at = stand.frames
     local event = pack(pull())
     if event[1] == "terminate" then error("Terminated", 0) end
     if event[1] == "timer" and event[2] == timer and timer then return test() end
+    stand.asked_at = asked_at
     if not handled_by_any(event) then others(event) end
   end
 end
 
 local function ignore() end
+
+-- Seconds until a moment of os.clock(); nil when there is none.
+local function left(deadline)
+  return deadline and math.max(0, deadline - clock())
+end
 
 local function check_timeout(timeout, level)
   if timeout ~= nil and (type(timeout) ~= "number" or not (timeout >= 0 and timeout < math.huge)) then
@@ -811,7 +837,8 @@ end
 local CONNECTED, HOPELESS = "connected", "hopeless"
 
 -- Connects, or errors. When nothing else keeps the connection (run, listen), one failure is enough.
-local function connect_now(timeout)
+-- Who is `patient` gets false after the timeout, and the attempt goes on.
+local function connect_now(timeout, patient)
   local tries = client.failures
   if client.state == "off" or client.state == "refused" or client.state == "waiting" then begin() end
   local result = wait(function()
@@ -820,28 +847,31 @@ local function connect_now(timeout)
     if client.state == "waiting" and client.runners == 0 and client.failures > tries then return HOPELESS end
   end, timeout or CONNECT_SECONDS, keep)
   if result == CONNECTED then return true end
+  if patient and result == nil then return false end
   local why = client.why or "no answer from " .. skynet.server
   if client.state ~= "refused" and client.runners == 0 then stop(why) end
   error(why, 0)
 end
 
-local function ensure(timeout)
+local function ensure(timeout, patient)
   if client.state == "open" then return true end
   face_of_program()
   if client.state == "refused" and client.tried == skynet.server then error(client.why, 0) end
   if client.state == "refused" then client.state = "off" end
-  if client.state == "off" then return connect_now(timeout) end
+  if client.state == "off" then return connect_now(timeout, patient) end
   local result = wait(function()
     if client.state == "open" then return CONNECTED end
     if client.state == "refused" or client.state == "off" then return HOPELESS end
   end, timeout or CONNECT_SECONDS, keep)
   if result == CONNECTED then return true end
+  if patient and result == nil then return false end
   error("Not connected: " .. (client.why or "no answer from " .. skynet.server), 0)
 end
 
 local function send_command(text, kind, nonce, on_reply, timeout)
+  local deadline = timeout and clock() + timeout
   for _ = 1, 3 do
-    ensure(timeout)
+    ensure(left(deadline))
     local entry, problem = command(text, kind, nonce, on_reply)
     if entry then return entry end
     if find(tostring(problem), "too large", 1, true) then error(problem, 0) end
@@ -851,12 +881,15 @@ local function send_command(text, kind, nonce, on_reply, timeout)
   error("Not connected: " .. (client.why or "the connection breaks again and again"), 0)
 end
 
--- Sends a command and waits for its answer: a result, or nil and the error.
-local function ask(text, kind, nonce, timeout)
+-- Sends a command and waits for its answer: a result, or nil and the error, which tells of `told`
+-- seconds where some of them have gone by before.
+local function ask(text, kind, nonce, timeout, told)
+  timeout = timeout or CONNECT_SECONDS
+  local deadline = clock() + timeout
   local answer
   send_command(text, kind, nonce, function(reply) answer = reply end, timeout)
-  wait(function() return answer end, timeout or CONNECT_SECONDS, keep)
-  if not answer then return nil, format("no answer within %g s", timeout or CONNECT_SECONDS) end
+  wait(function() return answer end, left(deadline), keep)
+  if not answer then return nil, format("no answer within %g s", told or timeout) end
   if answer.type == "error" then return nil, answer.error end
   return answer
 end
@@ -888,20 +921,30 @@ function remember(channel, id)
   if not client.save_timer then client.save_timer, client.save_at = os.startTimer(1), clock() + 1 end
 end
 
+local function write_remembered(channel)
+  local path = remembered_path(channel.remember)
+  local file, problem = fs.open(path .. ".new", "w")
+  if not file then error(problem, 0) end
+  local written, reason = pcall(file.write,
+    json.encode({ server = skynet.server, channel = channel.name, ID = channel.remembered }))
+  local closed, late = pcall(file.close)
+  if not (written and closed) then
+    pcall(fs.delete, path .. ".new")
+    error(reason or late, 0)
+  end
+  if fs.exists(path) then fs.delete(path) end
+  fs.move(path .. ".new", path)
+end
+
 function save_remembered(now)
   if not client.save_at or now < client.save_at and client.save_timer then return end
   client.save_at, client.save_timer = nil, nil
   for _, channel in pairs(client.channels) do
     if channel.unsaved then
       channel.unsaved = false
-      local path = remembered_path(channel.remember)
-      local file, problem = fs.open(path .. ".new", "w")
-      if file then
-        file.write(json.encode({ server = skynet.server, channel = channel.name, ID = channel.remembered }))
-        file.close()
-        if fs.exists(path) then fs.delete(path) end
-        fs.move(path .. ".new", path)
-      else
+      -- A full disk is an error of write or close, and no reason to end a program.
+      local ok, problem = pcall(write_remembered, channel)
+      if not ok then
         complain("cannot remember what was read on " .. tostring(channel.name) .. ": " .. tostring(problem))
       end
     end
@@ -1053,12 +1096,14 @@ local function feed_more()
   for index, event in ipairs(waiting) do
     if index <= FEED_AT_ONCE then
       sent[index] = event
+      client.feed_bytes = client.feed_bytes - event.bytes
       queue(unpack(event, 1, event.n))
     else
       rest[#rest + 1] = event
     end
   end
   client.feed, client.in_queue, client.seen, client.markers = rest, sent, 0, {}
+  if not rest[1] then client.feed_told = false end
   mark_feed()
 end
 
@@ -1068,7 +1113,10 @@ function feed(name, first, second, third)
     if client.markers and client.markers[first] then
       -- What was queued and not seen to come out was dropped by the game: once more.
       local again = {}
-      for index = client.seen + 1, #client.in_queue do again[#again + 1] = client.in_queue[index] end
+      for index = client.seen + 1, #client.in_queue do
+        again[#again + 1] = client.in_queue[index]
+        client.feed_bytes = client.feed_bytes + client.in_queue[index].bytes
+      end
       for _, event in ipairs(client.feed) do again[#again + 1] = event end
       client.feed, client.markers, client.in_queue = again, nil, nil
       feed_more()
@@ -1093,11 +1141,18 @@ function feed(name, first, second, third)
 end
 
 local function offer(...)
-  local waiting = client.feed
-  waiting[#waiting + 1] = pack(...)
-  if #waiting > INBOX_MESSAGES then
-    table.remove(waiting, 1)
+  local waiting, event = client.feed, pack(...)
+  event.bytes = size_of(event[4], 1) + size_of(event[5], 1) -- the message is in one of them
+  waiting[#waiting + 1] = event
+  client.feed_bytes = client.feed_bytes + event.bytes
+  while waiting[2] and (#waiting > INBOX_MESSAGES or client.feed_bytes > INBOX_BYTES) do
+    local gone = table.remove(waiting, 1)
+    client.feed_bytes = client.feed_bytes - gone.bytes
     client.dropped = client.dropped + 1
+    if gone[1] == "skynet_message" and not client.feed_told then
+      client.feed_told = true
+      queue("skynet_gap", gone[2])
+    end
   end
   if not client.in_frame then feed_more() end
 end
@@ -1134,7 +1189,7 @@ function skynet.disconnect()
   stop()
 end
 
-local function open_channel(name, options, hidden)
+local function open_channel(name, options, hidden, timeout)
   local channel = client.channels[name]
   if channel then
     if options and (options.since or options.last) then
@@ -1153,7 +1208,7 @@ local function open_channel(name, options, hidden)
     send_open(channel, options)
   else
     channel.options = options
-    local ok, problem = pcall(ensure)
+    local ok, problem = pcall(ensure, timeout, timeout ~= nil)
     if not ok then
       forget_channel(name)
       error(problem, 0)
@@ -1222,31 +1277,48 @@ function skynet.send(channel, data, full)
   return true
 end
 
+-- The answer to a message is known by its place alone, and the game drops answers when more than 256
+-- events wait: so answers that may be missing are settled first, by a ping, whose own one is known.
+local function settle_before(deadline)
+  local open_ones = false
+  for _, entry in ipairs(client.pending) do open_ones = open_ones or not entry.nonce end
+  local answered = not open_ones
+  while not answered and client.state == "open" and clock() < deadline do
+    if not ping(function() answered = true end) then return end
+    wait(function() return answered or client.state ~= "open" or nil end, math.min(1, left(deadline)), keep)
+  end
+end
+
 -- Like send, and waits until the hub has it: gives the message with its ID and time, or nil and why not.
 function skynet.publish(channel, data, full, timeout)
   check_channel(channel, 2)
   check_timeout(timeout, 2)
-  return ask(message_text(channel, data, full), "message", nil, timeout)
+  local text = message_text(channel, data, full)
+  local deadline = clock() + (timeout or CONNECT_SECONDS)
+  settle_before(deadline)
+  return ask(text, "message", nil, left(deadline), timeout or CONNECT_SECONDS)
 end
 
 -- Waits for a message: channel, message, full. Opens the channel if need be; without one (or "*")
 -- any message will do. nil, "timeout" when none came within `timeout` seconds.
 function skynet.receive(channel, timeout)
   check_timeout(timeout, 2)
+  local deadline = timeout and clock() + timeout
   local opened_channel
   if channel ~= nil then
     check_channel(channel, 2)
-    opened_channel = open_channel(channel)
+    opened_channel = open_channel(channel, nil, nil, timeout)
     if channel == "*" then channel = nil end
   end
-  ensure(timeout)
+  -- While the connection comes back, what has come is given, and then what it brings.
+  if client.state == "off" or client.state == "refused" then ensure(left(deadline), timeout ~= nil) end
   local message = wait(function()
     local found = take(channel)
     if found then return found end
     if client.state == "refused" then error(client.why, 0) end
     if opened_channel and opened_channel.problem then error(opened_channel.problem, 0) end
     if client.state == "off" then error("disconnected while waiting for a message", 0) end
-  end, timeout, keep)
+  end, left(deadline), keep)
   if not message then return nil, "timeout" end
   return message.channel, message.message, message
 end
@@ -1284,14 +1356,18 @@ end
 function skynet.logs(start, end_, channel, timeout)
   check_timeout(timeout, 2)
   if channel ~= nil then check_channel(channel, 2) end
-  local entries = {}
+  local entries, got = {}, {}
   local from = start
   while true do
     local nonce = next_nonce()
     local reply, problem = ask(json.encode({ type = "log", start = from, ["end"] = end_, channel = channel, nonce = nonce }),
       "log", nonce, timeout)
     if not reply then error(problem, 0) end
-    for _, entry in ipairs(reply.log or {}) do entries[#entries + 1] = entry end
+    for _, entry in ipairs(reply.log or {}) do
+      -- What came in since the piece before has moved entries into this one.
+      if entry.ID == nil or not got[entry.ID] then entries[#entries + 1] = entry end
+      if entry.ID ~= nil then got[entry.ID] = true end
+    end
     if not reply.truncated or not reply.next then return entries end
     from = reply.next
   end
@@ -1317,6 +1393,7 @@ end
 -- For programs with an event loop of their own: give it every event; true when it was the library's.
 function skynet.handle(...)
   look_at_the_clock()
+  stand.asked_at = nil
   return handle(...) and true or false
 end
 
@@ -1334,7 +1411,7 @@ end
 
 local asked = {}
 
-local function reply_channel()
+local function reply_channel(timeout)
   if not client.replies then
     client.replies = "skynet.reply." .. program_mark
     hooks[client.replies] = function(message)
@@ -1343,7 +1420,7 @@ local function reply_channel()
       return true
     end
   end
-  open_channel(client.replies, nil, true)
+  open_channel(client.replies, nil, true, timeout)
   return client.replies
 end
 
@@ -1352,15 +1429,16 @@ function skynet.request(channel, data, timeout)
   check_channel(channel, 2)
   check_timeout(timeout, 2)
   timeout = timeout or 5
-  local replies = reply_channel()
+  local deadline = clock() + timeout
+  local replies = reply_channel(timeout)
   local id = next_nonce()
   local slot = {}
   asked[id] = slot
   local ok, problem = pcall(function()
     send_command(message_text(channel, data, { request = id, reply_to = replies }), "message", nil, function(reply)
       if reply.type == "error" and not reply.lost then slot.problem = reply.error end
-    end, timeout)
-    wait(function() return slot.answer or slot.problem end, timeout, keep)
+    end, left(deadline))
+    wait(function() return slot.answer or slot.problem end, left(deadline), keep)
   end)
   asked[id] = nil
   if not ok then error(problem, 0) end
@@ -1438,8 +1516,10 @@ function skynet.serve(channel, handler)
       -- Handlers see every event, ours too: they may use the library.
       while working[1] do
         look_at_the_clock()
+        local asked_at = stand.frames
         local event = pack(pull())
         if event[1] == "terminate" then error("Terminated", 0) end
+        stand.asked_at = asked_at
         handle(unpack(event, 1, 4))
         hand_on(event)
         start_waiting()
@@ -1522,6 +1602,7 @@ local function restored(value)
 end
 
 local modems = {} -- side -> modem
+local radio = {} -- name of a channel -> side -> what takes a message there
 
 -- rednet and modem programs reach peripherals through the functions of the peripheral API, by name.
 -- These answer for our sides and pass on the rest.
@@ -1598,7 +1679,9 @@ function skynet.modem(options)
     if not is_open[channel] then return end
     is_open[channel], count = nil, count - 1
     local name = prefix .. channel
-    hooks[name] = nil
+    radio[name][side] = nil
+    if next(radio[name]) ~= nil then return end
+    radio[name], hooks[name] = nil, nil
     skynet.close(name)
   end
 
@@ -1609,11 +1692,15 @@ function skynet.modem(options)
     if count >= MODEM_CHANNELS then error("Too many open channels", 2) end
     is_open[channel], count = true, count + 1
     local name = prefix .. channel
+    radio[name] = radio[name] or {}
+    radio[name][side] = function(reply, message)
+      offer("modem_message", side, channel, reply, restored(message))
+    end
     hooks[name] = function(message)
       -- A radio: what was said while nobody listened is gone.
       local reply = tonumber(message.reply)
       if not message.replay and reply and reply >= 0 and reply <= 65535 then
-        offer("modem_message", side, channel, floor(reply), restored(message.message))
+        for _, take in pairs(radio[name]) do take(floor(reply), message.message) end
       end
       return true
     end
@@ -1694,9 +1781,9 @@ local function one_line(value)
   return (gsub(text, "%c", " "))
 end
 
--- A channel as typed: 5 is the number, "5" in quotes the text.
+-- A channel as typed: 5 is the number, '5' in quotes the text. (The game's shell eats double quotes.)
 local function typed_channel(word)
-  local inner = match(word, '^"(.*)"$')
+  local inner = match(word, "^'(.*)'$")
   if inner then return inner end
   return tonumber(word) or word
 end

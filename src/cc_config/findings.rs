@@ -86,7 +86,7 @@ pub(super) fn find(
     if outcome.is_allowed() && switched_on {
         sizes(&mut report, config, &outcome);
     }
-    admin(&mut report, config, place, server, &outcome);
+    admin(&mut report, config, place, server, &to, &outcome);
     counts(&mut report, server);
     report
 }
@@ -153,11 +153,18 @@ fn hub(report: &mut Report, place: &Place, server: &ServerFile, to: &Destination
             };
             report.add(Kind::Good, format!("{on}: {} allows {url}", the_rule(rule)));
             if rule.port.is_none() && to.address.is_some_and(is_private) {
+                let remedy = match rule.host.as_str() {
+                    // A port would close the rest of the world.
+                    "*" => {
+                        "a rule for the hub with its port, and one that denies $private below it, \
+                            belong above it"
+                            .to_owned()
+                    }
+                    _ => format!("port = {} makes it the hub alone", to.port),
+                };
                 let text = format!(
-                    "{} has no port, so players' programs reach every service there; port = {} makes \
-                     it the hub alone",
-                    the_rule(rule),
-                    to.port
+                    "{} has no port, so players' programs reach every service there; {remedy}",
+                    the_rule(rule)
                 );
                 report.add(Kind::Note, text);
             }
@@ -243,7 +250,14 @@ fn sizes(report: &mut Report, config: &Config, outcome: &Outcome) {
     }
 }
 
-fn admin(report: &mut Report, config: &Config, place: &Place, server: &ServerFile, hub: &Outcome) {
+fn admin(
+    report: &mut Report,
+    config: &Config,
+    place: &Place,
+    server: &ServerFile,
+    to: &Destination,
+    hub: &Outcome,
+) {
     if !server.enabled.value {
         report.add(Kind::Good, "computers do not reach the admin API: the http API is off");
         return;
@@ -259,7 +273,7 @@ fn admin(report: &mut Report, config: &Config, place: &Place, server: &ServerFil
         }
         return;
     }
-    let ways = place::ways_to_admin(config);
+    let ways = place::ways_to_admin(config, to);
     let open = ways.iter().find_map(|way| {
         let outcome = apply(&server.rules, &way.destination);
         outcome.action.filter(|_| outcome.is_allowed()).map(|rule| (way, rule))

@@ -82,9 +82,9 @@ impl Way {
     }
 }
 
-/// The ways to the admin API from the machine that it runs on. Port 0 stands for one that no rule
-/// names.
-pub(super) fn ways_to_admin(config: &Config) -> Vec<Way> {
+/// The ways to the admin API from the machine that it runs on, and by what leads to the `hub`, which is
+/// the same machine. Port 0 stands for one that no rule names.
+pub(super) fn ways_to_admin(config: &Config, hub: &Destination) -> Vec<Way> {
     let listen = config.admin.listen;
     let ip = listen.ip().to_canonical();
     let addresses = match ip {
@@ -117,6 +117,10 @@ pub(super) fn ways_to_admin(config: &Config) -> Vec<Way> {
         let told = format!("port {port} of a name that leads to {address}");
         ways.push(way(SOME_NAME.to_owned(), address, told));
     }
+    if ip.is_unspecified() || hub.address.is_some_and(|address| address.to_canonical() == ip) {
+        let told = format!("{}:{port}", hub.domain);
+        ways.push(Way { destination: Destination { port, ..hub.clone() }, told });
+    }
     ways
 }
 
@@ -124,5 +128,32 @@ fn loopback(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_hub_is_a_way_to_the_admin_api_where_it_leads_to_its_address() {
+        let mut config = Config::default();
+        let ways = |config: &Config, address: &str| {
+            let hub = Destination {
+                domain: "hub.lan".to_owned(),
+                address: address.parse().ok(),
+                port: 4567,
+            };
+            let ways = ways_to_admin(config, &hub);
+            let named = ways.iter().find(|way| way.destination.domain == "hub.lan");
+            named.map(|way| (way.destination.port, way.told.clone()))
+        };
+        let way = Some((4568, "hub.lan:4568".to_owned()));
+        assert_eq!(ways(&config, "127.0.0.1"), way);
+        assert_eq!(ways(&config, "192.168.1.5"), None);
+        assert_eq!(ways(&config, "unknown"), None);
+        config.admin.listen = "0.0.0.0:4568".parse().unwrap();
+        assert_eq!(ways(&config, "192.168.1.5"), way);
+        assert_eq!(ways(&config, "unknown"), way);
     }
 }

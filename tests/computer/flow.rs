@@ -286,3 +286,116 @@ async fn nonsense_from_a_hub_is_told_and_does_no_harm() {
     assert!(lines[5].starts_with("of nobody's\tdance"), "{printed}");
     assert!(lines[6].starts_with("7\ttable: "), "{printed}");
 }
+
+#[tokio::test]
+async fn each_of_two_answers_of_the_same_words_counts() {
+    let program = "
+        for _ = 1, 2 do print(skynet.publish('a', 1, nil, 5)) end
+        parallel.waitForAll(function() print(skynet.publish('a', 1, nil, 5)) end, function() skynet.sleep(0.2) end)";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    for _ in 0..3 {
+        socket.until("message").await;
+        socket.send(r#"{"type":"error","for":"message","error":"too many messages"}"#).await;
+    }
+    assert_eq!(computer.succeeds().await, "nil\ttoo many messages\n".repeat(3));
+}
+
+#[tokio::test]
+async fn receive_and_request_wait_no_longer_than_they_were_told_for_a_hub_that_is_silent() {
+    let program = "
+        local from = os.clock()
+        print(skynet.receive('a', 0.5))
+        print(skynet.receive('a', 0))
+        print(pcall(skynet.request, 'a', 1, 0.5))
+        print(os.clock() - from < 3)
+        print(skynet.receive('a', 10))";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    computer.prints("true\n").await;
+    // The attempt has gone on all the while, and the channel is opened when it comes off.
+    let (mut socket, _) = Socket::accept(&listener).await;
+    assert!(socket.until("open").await.contains("\"a\""));
+    socket.send(&batch(7..8)).await;
+    let printed = computer.succeeds().await;
+    let lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines[..2], ["nil\ttimeout", "nil\ttimeout"], "{printed}");
+    assert!(lines[2].starts_with("false\tNot connected: no answer from ws://"), "{printed}");
+    assert!(lines[4].starts_with("a\t7\t"), "{printed}");
+}
+
+#[tokio::test]
+async fn what_has_come_is_received_while_the_hub_is_away() {
+    let program = "
+        skynet.open('a')
+        while skynet.status().waiting < 3 do skynet.sleep(0.05) end
+        print('here')
+        while skynet.status().state ~= 'waiting' do skynet.sleep(0.05) end
+        for i = 1, 3 do print(skynet.receive('a', 0)) end
+        print(skynet.receive('a', 0.1))";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    socket.send(&batch(0..3)).await;
+    computer.prints("here").await;
+    drop(listener);
+    drop(socket);
+    let printed = computer.succeeds().await;
+    let lines: Vec<_> = printed.lines().collect();
+    for (number, line) in lines[1..4].iter().enumerate() {
+        assert!(line.starts_with(&format!("a\t{number}\t")), "{printed}");
+    }
+    assert_eq!(lines[4], "nil\ttimeout", "{printed}");
+}
+
+#[tokio::test]
+async fn entries_of_the_log_that_moved_on_between_two_pages_are_given_once() {
+    let program = "for _, entry in ipairs(skynet.logs(0, 4)) do print(entry.message) end";
+    let (computer, listener) = computer_and_server(|_| (), program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    let entry = |n: u32| {
+        format!(r#"{{"type":"message","channel":"a","message":{n},"ID":"id-{n}","time":1}}"#)
+    };
+    for (log, more) in [([4, 3], r#","truncated":true,"next":2"#), ([3, 2], "")] {
+        let asked = socket.until("log").await;
+        let nonce = asked.split("\"nonce\":\"").nth(1).unwrap().split('"').next().unwrap();
+        let log = log.map(entry).join(",");
+        socket
+            .send(&format!(
+                r#"{{"type":"result","for":"log","nonce":"{nonce}","log":[{log}]{more}}}"#
+            ))
+            .await;
+    }
+    assert_eq!(computer.succeeds().await, "4\n3\n2\n");
+}
+
+#[tokio::test]
+async fn large_messages_for_a_slow_listener_do_not_pile_up_beyond_8_mib() {
+    let program = "
+        skynet.open('a')
+        parallel.waitForAny(skynet.listen, function()
+          local count, gaps, last = 0, 0
+          repeat
+            local event, _, _, full = os.pullEvent()
+            if event == 'skynet_message' then count, last = count + 1, full.n end
+            if event == 'skynet_gap' then gaps = gaps + 1 end
+          until last == 2399
+          local dropped = skynet.status().dropped
+          print(dropped > 0, count + dropped, gaps > 0)
+        end)";
+    let slow = |options: &mut Options| options.events_per_second = Some(500);
+    let (computer, listener) = computer_and_server(slow, program).await;
+    let (mut socket, _) = Socket::accept(&listener).await;
+    socket.until("open").await;
+    // Tables take far more room in Lua than in JSON: 6 frames of 100 KB become 16 MB.
+    let tables = "[".repeat(90) + &"]".repeat(90);
+    for frame in 0..6 {
+        let events = (frame * 400..frame * 400 + 400).map(|n| {
+            format!(
+                r#"{{"type":"message","channel":"a","message":{tables},"n":{n},"ID":"id-{n}"}}"#
+            )
+        });
+        let events = events.collect::<Vec<_>>().join(",");
+        socket.send(&format!(r#"{{"type":"batch","events":[{events}]}}"#)).await;
+    }
+    assert_eq!(computer.succeeds().await, "true\t2400\ttrue\n");
+}

@@ -237,6 +237,7 @@ async fn what_cannot_be_sent_is_an_error_that_says_why() {
             try(skynet.send, 'a', 0 / 0)
             try(skynet.send, 'a', { 1, 2, x = 3 })
             try(skynet.send, 'a', { [1] = 1, [3] = 3 })
+            try(skynet.send, 'a', { 1, nil, 3, [0] = 'lost' })
             try(skynet.send, 'a', print)
             local loop = {} loop[1] = loop
             try(skynet.send, 'a', loop)
@@ -253,6 +254,7 @@ async fn what_cannot_be_sent_is_an_error_that_says_why() {
             "JSON has no such number",
             "both list items and named keys",
             "a list with holes",
+            "a list with holes",
             "cannot send a function",
             "nested deeper than 120, or in themselves",
             "bad channel (string or number expected, got nil)",
@@ -265,7 +267,7 @@ async fn what_cannot_be_sent_is_an_error_that_says_why() {
         ]) {
             assert!(line.contains(part), "{line:?} has {part:?}");
         }
-        assert_eq!(lines.len(), 12);
+        assert_eq!(lines.len(), 13);
     })
     .await;
 }
@@ -561,4 +563,45 @@ fn the_examples_of_the_documentation_are_lua() {
         let loaded = mlua::Lua::new().load(block).into_function();
         assert!(loaded.is_ok(), "{}\n{block}", loaded.unwrap_err());
     }
+}
+
+#[tokio::test]
+async fn publish_gives_the_answer_to_its_own_message_after_a_burst_of_others() {
+    with_app(unhurried(), async |app| {
+        let program = "
+            for count = 1, 3 do
+              for i = 1, 400 * count do skynet.send('a', i) end
+              local sent, problem = skynet.publish('a', 'last ' .. count, nil, 10)
+              print(sent and sent.message, problem)
+            end";
+        let printed = computer(app, 1, program).succeeds().await;
+        assert_eq!(printed, "last 1\tnil\nlast 2\tnil\nlast 3\tnil\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_does_not_end_a_program_that_remembers() {
+    with_app(config(), async |app| {
+        let program = "
+            local open = fs.open
+            function fs.open(path, mode)
+              local file, problem = open(path, mode)
+              if mode == 'w' then file.write = function() error('Out of space') end end
+              return file, problem
+            end
+            skynet.open('a', { remember = true }) skynet.publish('ready', 1)
+            print(skynet.receive('a'))
+            skynet.sleep(1.5)
+            local _, text = os.pullEvent('skynet_error') print(text)
+            print(#fs.list('/.skynet'))";
+        let mut other = app.listener("\"ready\"").await;
+        let computer = computer(app, 1, program);
+        other.event().await;
+        other.publish("\"a\"", "1").await;
+        let printed = computer.succeeds().await;
+        assert!(printed.contains("cannot remember what was read on a: "), "{printed}");
+        assert!(printed.ends_with("Out of space\n0\n"), "{printed}");
+    })
+    .await;
 }

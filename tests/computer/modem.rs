@@ -162,3 +162,35 @@ async fn the_modem_program_gives_other_programs_a_modem_and_takes_it_away() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn modems_on_two_sides_hear_the_same_channel_and_close_it_each_for_itself() {
+    with_app(config(), async |app| {
+        let program = "
+            local left, right = skynet.modem { side = 'a' }, skynet.modem { side = 'b' }
+            left.open(5) right.open(5)
+            skynet.run(function()
+              skynet.publish('ready', 1)
+              local heard = {}
+              for i = 1, 2 do
+                local _, side, channel, reply, message = os.pullEvent('modem_message')
+                heard[side] = message
+              end
+              print(heard.a, heard.b)
+              left.close(5) print(left.isOpen(5), right.isOpen(5))
+              skynet.publish('ready', 2)
+              print(os.pullEvent('modem_message'))
+            end)";
+        let mut other = app.listener("\"ready\"").await;
+        let computer = computer(app, 1, program);
+        for said in ["x", "y"] {
+            other.event().await;
+            let message =
+                format!(r#"{{"type":"message","channel":"modem:5","message":"{said}","reply":1}}"#);
+            other.command(&message).await;
+        }
+        let printed = computer.succeeds().await;
+        assert!(printed.ends_with("x\tx\nfalse\ttrue\nmodem_message\tb\t5\t1\ty\n"), "{printed}");
+    })
+    .await;
+}

@@ -33,6 +33,22 @@ async fn send_says_that_the_hub_has_it_and_tail_shows_it() {
 }
 
 #[tokio::test]
+async fn a_channel_is_a_number_a_text_or_several_words_as_it_is_quoted() {
+    with_app(config(), async |app| {
+        let mut other = app.client().await;
+        for (typed, channel) in [("5", "5"), ("'5'", r#""5""#), (r#""my doors""#, r#""my doors""#)]
+        {
+            other.open(channel).await;
+            let sent = shell(app, 1, &format!("skynet send {typed} hello")).await;
+            sent.succeeds().await;
+            let event = other.event_text().await;
+            assert!(event.contains(&format!(r#""channel":{channel},"#)), "{typed}: {event}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn status_says_where_the_hub_is_and_how_far() {
     with_app(config(), async |app| {
         let printed = shell(app, 9, "skynet status").await.succeeds().await;

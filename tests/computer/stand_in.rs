@@ -180,6 +180,14 @@ async fn programs_find_shell_require_and_their_arguments() {
 }
 
 #[tokio::test]
+async fn double_quotes_hold_words_together_and_do_not_reach_the_program() {
+    let files = [("words.lua", "print(select('#', ...), ...)")];
+    let line = r#"words a "b  c" '5' "6" """#;
+    let computer = Computer::start(Options::beside(nowhere()), &files, line);
+    assert_eq!(computer.succeeds().await, "5\ta\tb  c\t'5'\t6\t\n");
+}
+
+#[tokio::test]
 async fn load_api_gives_what_the_file_leaves_in_its_environment() {
     let files = [
         ("program.lua", "os.loadAPI('api.lua') print(api.f(), f, dofile('value.lua'))"),

@@ -152,6 +152,12 @@ fn a_rule_without_a_port_opens_the_admin_api_and_that_is_called_dangerous() {
         let remedy =
             if host == "*" { "host = \"$private\"" } else { "Add this to that rule: port = 4567" };
         assert_has(&text, &[remedy]);
+        if host == "*" {
+            // Which would leave the rest of the world without one.
+            let all = Server::new(&with_rule(&rule)).check(&[]).stdout;
+            assert!(!all.contains("port = 4567 makes it the hub alone"), "{all}");
+            assert_has(&all, &["one that denies $private below it"]);
+        }
     }
     // By a name, where the address is not allowed.
     let rule = "[[http.rules]]\nhost = \"localhost\"\naction = \"allow\"\n";
@@ -175,6 +181,24 @@ fn an_admin_api_that_is_open_to_networks_or_one_with_the_hub_is_dangerous_too() 
     assert_has(&text, &["DANGER", "public address of this machine", "such as 127.0.0.1"]);
     let text = Server::new(&with_rule(OWN)).bad(&["--admin-listen", "127.0.0.1:4567"]);
     assert_has(&text, &["they are one listener (127.0.0.1:4567)", "a port of its own"]);
+}
+
+#[test]
+fn an_admin_api_on_every_address_is_reached_by_what_leads_to_the_hub() {
+    for host in ["192.168.1.5", "hub.invalid"] {
+        let rule = format!("[[http.rules]]\nhost = \"{host}\"\naction = \"allow\"\n");
+        let file = with_rule(&rule).replace(
+            "host = \"*\"\n        action = \"allow\"",
+            "host = \"*\"\n        action = \"deny\"",
+        );
+        let public = format!("hub.public_url=http://{host}:4567");
+        let arguments = ["--set", &public, "--admin-listen", "0.0.0.0:4568"];
+        let text = Server::new(&file).bad(&arguments);
+        assert_has(&text, &["DANGER", &format!("the admin API at {host}:4568")]);
+        assert_has(&text, &["Add this to that rule: port = 4567"]);
+        let file = file.replacen("host", "port = 4567\nhost", 1);
+        Server::new(&file).good(&arguments);
+    }
 }
 
 #[test]

@@ -73,10 +73,23 @@ local function wget(action, url)
   return ok, problem
 end
 
+-- The words of a line: what stands in double quotes is one, without them.
+local function words_of(line)
+  local words, in_quotes = {}, false
+  for part in (line .. '"'):gmatch('([^"]*)"') do
+    if in_quotes then
+      words[#words + 1] = part
+    else
+      for word in part:gmatch("[^ \t]+") do words[#words + 1] = word end
+    end
+    in_quotes = not in_quotes
+  end
+  return words
+end
+
 -- Words may be given one by one or in one text, as a player types them.
 function api.run(...)
-  local words = {}
-  for word in table.concat({ ... }, " "):gmatch("%S+") do words[#words + 1] = word end
+  local words = words_of(table.concat({ ... }, " "))
   if words[1] == "wget" then return wget(table.unpack(words, 2)) end
   if words[1] == "shell" then
     while true do
