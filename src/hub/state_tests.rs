@@ -308,3 +308,23 @@ fn a_message_of_the_owner_reaches_every_listener() {
     assert_eq!(bench.received(listener).len(), 2);
     assert_eq!(bench.received(everything).len(), 2);
 }
+
+#[test]
+fn the_only_listener_of_a_new_channel_may_be_too_slow_for_its_first_message() {
+    let limits = HubLimits { max_queue_bytes: 1000, max_message_bytes: 400, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (sender, slow) = (bench.join(), bench.join());
+    for channel in ["old", "new"] {
+        bench.send(slow, &json!({"type": "open", "channel": channel}));
+    }
+    bench.pass(&[slow]);
+    let long = "m".repeat(300);
+    for channel in ["old", "old", "new"] {
+        let message = json!({"type": "message", "channel": channel, "message": long});
+        assert_eq!(bench.send(sender, &message), Taken::Done);
+        bench.pass(&[slow]);
+    }
+    let closed: Vec<_> = bench.closed.iter().map(|(key, closing)| (*key, closing.reason)).collect();
+    assert_eq!(closed, [(slow, CloseReason::TooSlow)]);
+    assert_eq!((bench.state.log.len(), bench.received[&sender.id()].len()), (3, 3));
+}
