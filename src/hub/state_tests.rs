@@ -328,3 +328,29 @@ fn the_only_listener_of_a_new_channel_may_be_too_slow_for_its_first_message() {
     assert_eq!(closed, [(slow, CloseReason::TooSlow)]);
     assert_eq!((bench.state.log.len(), bench.received[&sender.id()].len()), (3, 3));
 }
+
+#[test]
+fn what_is_caught_up_on_leaves_room_for_live_events_in_a_small_budget() {
+    let limits = HubLimits {
+        max_queue_bytes: 8192,
+        max_message_bytes: 4096,
+        max_log_messages: 100,
+        ..LIMITS
+    };
+    let mut bench = Bench::new(limits);
+    let (sender, reader) = (bench.join(), bench.join());
+    for _ in 0..100 {
+        bench.send(sender, &message(300));
+        bench.pass(&[]);
+    }
+    bench.send(reader, &json!({"type": "open", "channel": "x", "last": 100}));
+    bench.pass(&[reader]);
+    for _ in 0..5 {
+        bench.send(sender, &message(300));
+        bench.pass(&[reader]);
+    }
+    assert_eq!(bench.closed, []);
+    bench.unstick(reader);
+    bench.drain();
+    assert_eq!(bench.received(reader).len(), 1 + 105);
+}
