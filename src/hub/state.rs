@@ -350,7 +350,10 @@ impl State {
                 if !self.push_event(slot, form.frame) {
                     too_slow.push(slot);
                 } else if !form.is_event {
-                    self.clients[slot].counters.dropped += 1;
+                    // What was queued is the error in its place.
+                    let counters = &mut self.clients[slot].counters;
+                    counters.messages_out -= 1;
+                    counters.dropped += 1;
                     self.totals.too_large += 1;
                 } else {
                     reached += 1;

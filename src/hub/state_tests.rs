@@ -354,3 +354,18 @@ fn what_is_caught_up_on_leaves_room_for_live_events_in_a_small_budget() {
     bench.drain();
     assert_eq!(bench.received(reader).len(), 1 + 105);
 }
+
+#[test]
+fn an_event_that_is_too_large_in_cbor_counts_as_dropped_and_not_as_sent() {
+    let limits = HubLimits { max_message_bytes: 4096, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (sender, second) = (bench.join(), open(&mut bench, "x"));
+    bench.state.speak_cbor(second);
+    let fractions = json!({"type": "message", "channel": "x", "message": vec![0.1; 700]});
+    for command in [fractions, message(5)] {
+        bench.send(sender, &command);
+        bench.pass(&[]);
+    }
+    let left = bench.state.leave(second, CloseReason::ClientClosed, 0).expect("a client");
+    assert_eq!((left.counters.messages_out, left.counters.dropped), (1, 1));
+}
