@@ -369,3 +369,23 @@ fn an_event_that_is_too_large_in_cbor_counts_as_dropped_and_not_as_sent() {
     let left = bench.state.leave(second, CloseReason::ClientClosed, 0).expect("a client");
     assert_eq!((left.counters.messages_out, left.counters.dropped), (1, 1));
 }
+
+#[test]
+fn a_session_that_has_had_its_turn_leaves_the_rest_to_the_flusher() {
+    let mut bench = Bench::new(HubLimits { max_log_messages: 1000, ..LIMITS });
+    let (sender, reader) = (bench.join(), bench.join());
+    for _ in 0..500 {
+        bench.send(sender, &message(1000));
+        bench.pass(&[]);
+    }
+    bench.send(reader, &json!({"type": "open", "channel": "x", "last": 500}));
+    bench.pass(&[reader]);
+    let stuck = bench.stuck.remove(&reader.id()).expect("its socket is full");
+    bench.received.entry(reader.id()).or_default().extend(stuck);
+    bench.state.hand_over(reader);
+    assert!(bench.state.has_jobs());
+    bench.drain();
+    assert_eq!(bench.received(reader).len(), 1 + 500);
+    bench.state.hand_over(reader);
+    assert!(!bench.state.has_jobs(), "nothing is left");
+}
