@@ -4,7 +4,7 @@
 //! What a client has received is always a prefix of what it was due, in order; which part of its
 //! queue is still sent depends on the reason (`protocol::closing::Farewell`).
 
-use super::session::{Discarded, End, GOODBYE, Session};
+use super::session::{BATCHES_PER_TURN, Discarded, End, GOODBYE, Session};
 use crate::hub::{Closing, Next};
 use crate::protocol::closing::Farewell;
 use crate::protocol::{CloseReason, Frame};
@@ -65,7 +65,7 @@ async fn last_replies(session: &mut Session) -> CloseReason {
 /// Sends what is queued, without a look at what comes.
 fn poll_sent(session: &mut Session, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
     session.link.register(cx.waker());
-    loop {
+    for _ in 0..BATCHES_PER_TURN {
         match session.poll_write(cx) {
             Ok(true) => {}
             Ok(false) => return Poll::Pending,
@@ -77,6 +77,8 @@ fn poll_sent(session: &mut Session, cx: &mut Context<'_>) -> Poll<Result<(), Gon
             Next::Wait => return Poll::Pending,
         };
     }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Answers a peer's close frame, once the replies to the commands before it are sent.

@@ -34,6 +34,10 @@ const READS_PER_TURN: usize = 4;
 /// it from the others.
 const COMMANDS_PER_TURN: usize = 64;
 
+/// Batches that a session writes before the others get a turn. What is caught up on can be the whole
+/// log, and its reader as fast as the hub.
+pub(super) const BATCHES_PER_TURN: usize = 4;
+
 /// The payload of a farewell's ping; those of other pings have four bytes.
 pub(super) const GOODBYE: &[u8] = b"goodbye";
 
@@ -168,7 +172,7 @@ impl Session {
     /// Goes on with what the socket did not take, as far as it takes it now. True when nothing is
     /// left to be written by the session.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let mut left = self.link.left()?;
+        let (mut left, mut batches) = (self.link.left()?, 0);
         while left > 0 {
             match self.link.stream().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
@@ -176,6 +180,11 @@ impl Session {
             }
             left = bytes_left(self.link.flush())?;
             while left == 0 {
+                batches += 1;
+                if batches > BATCHES_PER_TURN {
+                    self.hub().hand_over(self.key());
+                    return Ok(true);
+                }
                 match self.hub().wrote(self.key(), 0) {
                     Next::Batch(batch) => left = bytes_left(self.link.send(batch))?,
                     Next::Done | Next::Wait => return Ok(true),

@@ -14,7 +14,8 @@ use crate::protocol::{CatchUp, ChannelName, Frame, LogSlice, Nonce, OpenOptions,
 use std::cmp::Reverse;
 use std::time::Instant;
 
-/// A queue of so many bytes is written before more is moved into it.
+/// A queue of so many bytes is written before more is moved into it; of a quarter of a client's
+/// budget where that is less, so that what it catches up on leaves room for live events.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Bytes moved in one visit of the flusher, so that hundreds of clients that catch up do not keep
@@ -113,6 +114,7 @@ impl State {
     /// returns how many bytes the queue has gained, a search of the log counting as a piece. A
     /// connection that is being closed has no time for a pace.
     pub(super) fn refill(&mut self, slot: usize, now: Instant) -> usize {
+        let piece = PIECE_BYTES.min(self.limits.max_queue_bytes / 4);
         let (log, channels) = (&self.log, &self.channels);
         let source = Source { log, channels, max_bytes: self.limits.max_message_bytes };
         let client = &mut self.clients[slot];
@@ -121,7 +123,7 @@ impl State {
         let outbox = &mut client.outbox;
         let Some(backlog) = &mut outbox.backlog else { return 0 };
         let (queued, waiting) = (outbox.queue.bytes(), backlog.bytes());
-        while outbox.queue.bytes() < PIECE_BYTES && !backlog.is_empty() {
+        while outbox.queue.bytes() < piece && !backlog.is_empty() {
             if !closing && let Err(due) = backlog.take_turn(now) {
                 if backlog.armed.is_none_or(|armed| armed > due) {
                     backlog.armed = Some(due);
@@ -130,7 +132,7 @@ impl State {
                 break;
             }
             searched += if backlog.searches() { PIECE_BYTES } else { 0 };
-            client.counters.messages_out += backlog.deal(&mut outbox.queue, source, PIECE_BYTES);
+            client.counters.messages_out += backlog.deal(&mut outbox.queue, source, piece);
         }
         let moved = outbox.queue.bytes() - queued;
         self.queued = self.queued + moved + backlog.bytes() - waiting;

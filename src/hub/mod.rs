@@ -287,6 +287,15 @@ impl Hub {
         })
     }
 
+    /// A session reports that nothing is left, and leaves what comes to the flusher, so that the
+    /// other sessions get a turn.
+    pub fn hand_over(&self, key: ClientKey) {
+        self.with_jobs(|state| {
+            state.hand_over(key);
+            state.time_probe(Instant::now);
+        });
+    }
+
     /// A session reports that its connection is lost: nothing more can be written.
     pub fn lose(&self, key: ClientKey) {
         self.state().lose(key);

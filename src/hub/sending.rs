@@ -7,6 +7,7 @@
 //! ```text
 //! Nobody ──push──▶ Listed ──take_jobs──▶ Flusher ──settle: all sent──▶ Nobody (or Listed)
 //!                                           └──settle: socket full──▶ Session ──wrote: empty──▶ Nobody
+//!                                                                       └──hand_over──▶ Listed
 //! ```
 //!
 //! Before a batch is taken, `dealing` moves on what waits in the client's backlog, if it has one.
@@ -240,15 +241,7 @@ impl State {
     /// A session reports how much is left of what it writes; when nothing is, it gets the next
     /// batch to go on with.
     pub fn wrote(&mut self, key: ClientKey, left: usize, now: Instant) -> Next {
-        if self.client(key).is_none_or(|c| c.outbox.writer == Writer::Flusher) {
-            return Next::Wait;
-        }
-        if self.note_written(key, left) > 0 {
-            // A full socket that takes more is read at the other end: the client lives, though its
-            // pong may stand behind commands that wait.
-            self.clients[key.slot].pings.unanswered = 0;
-        }
-        if left > 0 {
+        if !self.note_session_wrote(key, left) || left > 0 {
             return Next::Wait;
         }
         if self.clients[key.slot].outbox.backlog.is_some() && self.refill(key.slot, now) > 0 {
@@ -263,6 +256,32 @@ impl State {
         outbox.in_flight = batch.bytes();
         outbox.writer = Writer::Session;
         Next::Batch(batch)
+    }
+
+    /// A session reports that nothing is left of what it writes; the flusher goes on.
+    pub fn hand_over(&mut self, key: ClientKey) {
+        if !self.note_session_wrote(key, 0) {
+            return;
+        }
+        let outbox = &mut self.clients[key.slot].outbox;
+        let idle = outbox.queue.is_empty() && !outbox.has_backlog();
+        outbox.writer = if idle { Writer::Nobody } else { Writer::Listed };
+        if !idle {
+            self.listed.push_back(key.slot);
+        }
+    }
+
+    /// Takes note of what a session has written; false if it is not for the session to write.
+    fn note_session_wrote(&mut self, key: ClientKey, left: usize) -> bool {
+        if self.client(key).is_none_or(|c| c.outbox.writer == Writer::Flusher) {
+            return false;
+        }
+        if self.note_written(key, left) > 0 {
+            // A full socket that takes more is read at the other end: the client lives, though its
+            // pong may stand behind commands that wait.
+            self.clients[key.slot].pings.unanswered = 0;
+        }
+        true
     }
 
     fn note_written(&mut self, key: ClientKey, left: usize) -> usize {

@@ -315,11 +315,12 @@ impl State {
         let event = draft.stamp(stamp);
         let forms = Forms::new(&event, written, self.limits.max_message_bytes);
         let measured = self.probe.begin(received.instant);
+        // First of all, so that the channel's entry stays when its last listener is too slow.
+        self.channels.logged(channel, self.log.next_number(), stamp.time_ms);
         let reached = self.deliver(sender, channel, forms, measured);
         let source = if sender.is_some() { Source::Client } else { Source::Api };
         self.totals.count_message(source, event.frame.payload().len(), reached);
         self.channels.count_message(channel, reached);
-        self.channels.logged(channel, self.log.next_number(), stamp.time_ms);
         let (channels, totals) = (&mut self.channels, &mut self.totals);
         self.taps.push(&channels.get(channel).name, &event);
         self.log.push(event.clone(), channel, |(channel, number)| {
@@ -354,7 +355,10 @@ impl State {
                 if !self.push_event(slot, form.frame) {
                     too_slow.push(slot);
                 } else if !form.is_event {
-                    self.clients[slot].counters.dropped += 1;
+                    // What was queued is the error in its place.
+                    let counters = &mut self.clients[slot].counters;
+                    counters.messages_out -= 1;
+                    counters.dropped += 1;
                     self.totals.too_large += 1;
                 } else {
                     reached += 1;

@@ -314,3 +314,84 @@ fn a_message_of_the_owner_reaches_every_listener() {
     assert_eq!(bench.received(listener).len(), 2);
     assert_eq!(bench.received(everything).len(), 2);
 }
+
+#[test]
+fn the_only_listener_of_a_new_channel_may_be_too_slow_for_its_first_message() {
+    let limits = HubLimits { max_queue_bytes: 1000, max_message_bytes: 400, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (sender, slow) = (bench.join(), bench.join());
+    for channel in ["old", "new"] {
+        bench.send(slow, &json!({"type": "open", "channel": channel}));
+    }
+    bench.pass(&[slow]);
+    let long = "m".repeat(300);
+    for channel in ["old", "old", "new"] {
+        let message = json!({"type": "message", "channel": channel, "message": long});
+        assert_eq!(bench.send(sender, &message), Taken::Done);
+        bench.pass(&[slow]);
+    }
+    let closed: Vec<_> = bench.closed.iter().map(|(key, closing)| (*key, closing.reason)).collect();
+    assert_eq!(closed, [(slow, CloseReason::TooSlow)]);
+    assert_eq!((bench.state.log.len(), bench.received[&sender.id()].len()), (3, 3));
+}
+
+#[test]
+fn what_is_caught_up_on_leaves_room_for_live_events_in_a_small_budget() {
+    let limits = HubLimits {
+        max_queue_bytes: 8192,
+        max_message_bytes: 4096,
+        max_log_messages: 100,
+        ..LIMITS
+    };
+    let mut bench = Bench::new(limits);
+    let (sender, reader) = (bench.join(), bench.join());
+    for _ in 0..100 {
+        bench.send(sender, &message(300));
+        bench.pass(&[]);
+    }
+    bench.send(reader, &json!({"type": "open", "channel": "x", "last": 100}));
+    bench.pass(&[reader]);
+    for _ in 0..5 {
+        bench.send(sender, &message(300));
+        bench.pass(&[reader]);
+    }
+    assert_eq!(bench.closed, []);
+    bench.unstick(reader);
+    bench.drain();
+    assert_eq!(bench.received(reader).len(), 1 + 105);
+}
+
+#[test]
+fn an_event_that_is_too_large_in_cbor_counts_as_dropped_and_not_as_sent() {
+    let limits = HubLimits { max_message_bytes: 4096, ..LIMITS };
+    let mut bench = Bench::new(limits);
+    let (sender, second) = (bench.join(), open(&mut bench, "x"));
+    bench.state.speak_cbor(second);
+    let fractions = json!({"type": "message", "channel": "x", "message": vec![0.1; 700]});
+    for command in [fractions, message(5)] {
+        bench.send(sender, &command);
+        bench.pass(&[]);
+    }
+    let left = bench.state.leave(second, CloseReason::ClientClosed, 0).expect("a client");
+    assert_eq!((left.counters.messages_out, left.counters.dropped), (1, 1));
+}
+
+#[test]
+fn a_session_that_has_had_its_turn_leaves_the_rest_to_the_flusher() {
+    let mut bench = Bench::new(HubLimits { max_log_messages: 1000, ..LIMITS });
+    let (sender, reader) = (bench.join(), bench.join());
+    for _ in 0..500 {
+        bench.send(sender, &message(1000));
+        bench.pass(&[]);
+    }
+    bench.send(reader, &json!({"type": "open", "channel": "x", "last": 500}));
+    bench.pass(&[reader]);
+    let stuck = bench.stuck.remove(&reader.id()).expect("its socket is full");
+    bench.received.entry(reader.id()).or_default().extend(stuck);
+    bench.state.hand_over(reader);
+    assert!(bench.state.has_jobs());
+    bench.drain();
+    assert_eq!(bench.received(reader).len(), 1 + 500);
+    bench.state.hand_over(reader);
+    assert!(!bench.state.has_jobs(), "nothing is left");
+}
