@@ -17,3 +17,4 @@ mod support;
 #[allow(dead_code, reason = "it is shared with tests/cbor, which uses the rest")]
 #[path = "../cbor/value.rs"]
 mod value;
+mod values;
