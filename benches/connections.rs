@@ -9,31 +9,17 @@
 
 use std::process::ExitCode;
 
+#[path = "support/entry.rs"]
+mod entry;
 #[cfg(target_os = "linux")]
 mod support;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        eprintln!("Nothing measured: `cargo bench --bench connections` runs this.");
-        return ExitCode::SUCCESS;
-    }
-    match measure::run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("{problem}");
-            ExitCode::FAILURE
-        }
-    }
+    entry::main("connections", measure::run)
 }
 
 #[cfg(not(target_os = "linux"))]
-mod measure {
-    /// Says that there is nothing to measure with.
-    pub fn run(_arguments: &[String]) -> Result<(), String> {
-        Err("Memory and CPU time of the server are read from /proc, which only Linux has.".into())
-    }
-}
+use entry as measure;
 
 #[cfg(target_os = "linux")]
 mod measure {

@@ -12,6 +12,9 @@
 //!
 //! The table shows the median of the rounds.
 
+#[path = "support/entry.rs"]
+mod entry;
+
 use skynet::hub::{
     ClientInfo, ClientKey, Hub, HubLimits, Identity, Job, Membership, Source, Totals, Written,
 };
@@ -35,17 +38,7 @@ const LIMITS: CommandLimits =
     CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 100_000 };
 
 fn main() -> ExitCode {
-    if !std::env::args().any(|argument| argument == "--bench") {
-        eprintln!("Nothing measured: `cargo bench --bench counting` runs this.");
-        return ExitCode::SUCCESS;
-    }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("{problem}");
-            ExitCode::FAILURE
-        }
-    }
+    entry::main("counting", |_| run())
 }
 
 fn run() -> Result<(), String> {

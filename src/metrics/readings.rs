@@ -60,7 +60,6 @@ impl Readings {
 
     fn gauges(&self, to: &mut Families) {
         let hub = &self.hub;
-        // Every client speaks the first version.
         let protocols = Version::ALL.map(Version::label).into_iter().zip(hub.clients_by_version);
         to.gauges("skynet_clients", "Clients connected.", "protocol", protocols);
         for (name, help, value) in [
