@@ -2,11 +2,15 @@
 //!
 //! Reads arguments and nothing else: what a setting means is decided in [`crate::config`].
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::config::{Flag, Sources};
+use crate::{
+    config::{Flag, PublicUrl, Sources},
+    healthcheck,
+};
 
 /// A message hub for ComputerCraft computers, beside a modded Minecraft server.
 #[derive(Parser)]
@@ -14,7 +18,9 @@ use crate::config::{Flag, Sources};
     version,
     about,
     after_help = "Every setting can also be given in a file or as an environment variable, such as\n\
-                  SKYNET_HUB__LISTEN=127.0.0.1:9000. `skynet default-config` lists them all."
+                  SKYNET_HUB__LISTEN=127.0.0.1:9000. `skynet default-config` lists them all.\n\n\
+                  Exit codes: 0 all is well, 1 what was checked is not, 64 command line, 69 port, state folder or\n\
+                  output not to be had, 78 configuration."
 )]
 pub struct Cli {
     /// What to do; nothing means to serve.
@@ -45,6 +51,27 @@ pub enum Command {
     },
     /// Print the owner's token, which is made and kept at first when none is configured
     Token,
+    /// Ask the running hub whether it is ready; exit code 0 if it is, else 1
+    Healthcheck {
+        /// The hub's admin listener; without it, the one that the configuration stands for
+        #[arg(long, value_name = "URL", value_parser = healthcheck::read_url)]
+        url: Option<PublicUrl>,
+        /// How long the answer may take, from 1ms to 1h
+        #[arg(
+            long,
+            value_name = "TIME",
+            default_value = healthcheck::USUAL_TIMEOUT,
+            value_parser = healthcheck::read_timeout
+        )]
+        timeout: Duration,
+    },
+    /// Print the script that completes this command line in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, for man(1)
+    Man,
 }
 
 /// Flags that go with every command.
@@ -80,6 +107,11 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The command line as clap describes it, for what is made from that: completions, the manual page.
+pub fn description() -> clap::Command {
+    <Cli as CommandFactory>::command()
+}
+
 impl Cli {
     /// What to do.
     pub fn command(&self) -> Command {
@@ -113,6 +145,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
 
     fn parse(arguments: &[&str]) -> Cli {
         Cli::try_parse_from([&["skynet"], arguments].concat()).unwrap()
@@ -120,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_description_of_the_command_line_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        description().debug_assert();
     }
 
     #[test]
@@ -138,6 +171,29 @@ mod tests {
             parse(&["cc-config", "--check", "a.toml"]).command(),
             Command::CcConfig { check }
         );
+    }
+
+    #[test]
+    fn a_health_check_needs_no_argument_and_takes_none_that_makes_no_sense() {
+        let timeout = Duration::from_secs(3);
+        assert_eq!(parse(&["healthcheck"]).command(), Command::Healthcheck { url: None, timeout });
+        let url = Some(healthcheck::read_url("http://localhost:1").unwrap());
+        assert_eq!(
+            parse(&["healthcheck", "--url", "http://localhost:1"]).command(),
+            Command::Healthcheck { url, timeout }
+        );
+        for arguments in [["--timeout", "0s"], ["--url", "localhost"]] {
+            let arguments = [&["skynet", "healthcheck"], &arguments[..]].concat();
+            assert!(Cli::try_parse_from(&arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_tells_every_exit_code() {
+        let help = description().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!(" {} ", exit.code())), "{exit:?}: {help}");
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@
 //! - [`shutdown`]: the signals that end the program.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
+//! - [`exit`]: the exit codes.
+//! - [`healthcheck`]: asks a running hub whether it is ready.
+//! - [`manual`]: the manual page and the completions of shells.
 //! - [`cc_config`]: what the game's own configuration must say, and whether it does.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
@@ -31,9 +34,12 @@ pub mod cc_config;
 pub mod cli;
 pub mod config;
 pub mod descriptors;
+pub mod exit;
 pub mod gateway;
+pub mod healthcheck;
 pub mod http;
 pub mod hub;
+pub mod manual;
 pub mod metrics;
 pub mod ops;
 pub mod pages;

@@ -1,14 +1,11 @@
-//! Arguments, configuration, telemetry, then the hub until a signal ends it.
-//!
-//! Exit codes: 0 after a requested end; 64 for a command line or configuration that cannot be used,
-//! before anything is bound, and when what was asked for cannot be printed; 69 when the hub cannot
-//! start; 1 when `cc-config --check` finds something wrong; 128 and the number of the signal when a
-//! second signal ends the process at once.
+//! Arguments, configuration, telemetry, then the hub until a signal ends it. The exit codes are those
+//! of [`Exit`].
 
 use std::{
     fmt::Display,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -17,17 +14,12 @@ use skynet::{
     api,
     app::App,
     cc_config,
-    cli::{Cli, Command},
-    config::{self, Config, DEFAULT_FILE, Loaded},
-    descriptors, shutdown, telemetry,
+    cli::{self, Cli, Command},
+    config::{self, Config, DEFAULT_FILE, Loaded, PublicUrl},
+    descriptors,
+    exit::Exit,
+    healthcheck, manual, shutdown, telemetry,
 };
-
-/// What was checked is not as it should be.
-const BAD: u8 = 1;
-/// The command line or the configuration cannot be used (`EX_USAGE` of sysexits).
-const UNUSABLE: u8 = 64;
-/// The hub cannot start (`EX_UNAVAILABLE` of sysexits).
-const UNAVAILABLE: u8 = 69;
 
 /// Turns of tasks between two looks at the sockets.
 const EVENT_INTERVAL: u32 = 13;
@@ -39,18 +31,28 @@ fn main() -> ExitCode {
             let wrong = error.use_stderr();
             // Nobody is left to tell when this cannot be written.
             let _ = error.print();
-            return if wrong { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
+            return if wrong { Exit::Usage } else { Exit::Good }.into();
         }
     };
     match cli.command() {
         // What needs no configuration is told even when that is wrong.
         Command::DefaultConfig => print(DEFAULT_FILE),
         Command::OpenApi => print(api::document()),
+        Command::Completions { shell } => print(manual::completions(cli::description(), shell)),
+        Command::Man => print(manual::page(cli::description())),
+        // Asked so, it does not depend on a file that somebody is just editing.
+        Command::Healthcheck { url: Some(url), timeout } => health(&url, timeout),
+        Command::Healthcheck { url: None, timeout } => {
+            configured(cli, |loaded| match healthcheck::url(&loaded.config.admin) {
+                Ok(url) => health(&url, timeout),
+                Err(error) => fail(Exit::Configuration, error),
+            })
+        }
         Command::CheckConfig => configured(cli, |loaded| print(loaded.effective)),
         Command::CcConfig { check: None } => {
             configured(cli, |loaded| match cc_config::advice(&loaded.config) {
                 Ok(advice) => print(advice),
-                Err(error) => fail(UNUSABLE, error),
+                Err(error) => fail(Exit::Configuration, error),
             })
         }
         Command::CcConfig { check: Some(file) } => {
@@ -58,17 +60,17 @@ fn main() -> ExitCode {
                 match cc_config::check(&loaded.config, &file, cc_config::resolve) {
                     Ok(report) if report.is_good() => print(report),
                     Ok(report) => match print(report) {
-                        ExitCode::SUCCESS => ExitCode::from(BAD),
+                        ExitCode::SUCCESS => Exit::Bad.into(),
                         failed => failed,
                     },
-                    Err(error) => fail(UNUSABLE, error),
+                    Err(error) => fail(Exit::Configuration, error),
                 }
             })
         }
         Command::Token => configured(cli, |loaded| token(&loaded.config)),
         Command::Serve => configured(cli, |loaded| match serve(loaded) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(UNAVAILABLE, error),
+            Ok(()) => Exit::Good.into(),
+            Err(error) => fail(Exit::Unavailable, error),
         }),
     }
 }
@@ -77,7 +79,7 @@ fn main() -> ExitCode {
 fn configured(cli: Cli, run: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
     match config::load(&cli.into_sources(std::env::vars_os())) {
         Ok(loaded) => run(loaded),
-        Err(error) => fail(UNUSABLE, error),
+        Err(error) => fail(Exit::Configuration, error),
     }
 }
 
@@ -91,7 +93,15 @@ fn token(config: &Config) -> ExitCode {
             }
             print(format_args!("{}\n", secret.expose()))
         }
-        Err(error) => fail(UNUSABLE, error),
+        Err(error) => fail(Exit::Unavailable, error),
+    }
+}
+
+/// Asks a running hub whether it is ready, and prints one line.
+fn health(url: &PublicUrl, timeout: Duration) -> ExitCode {
+    match healthcheck::ask(url, timeout) {
+        Ok(()) => print("ready\n"),
+        Err(error) => fail(Exit::Bad, error),
     }
 }
 
@@ -136,15 +146,15 @@ fn serve(mut loaded: Loaded) -> Result<(), String> {
 fn print(text: impl Display) -> ExitCode {
     match write!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            fail(UNAVAILABLE, format_args!("standard output cannot be written: {error}"))
+            fail(Exit::Unavailable, format_args!("standard output cannot be written: {error}"))
         }
-        _ => ExitCode::SUCCESS,
+        _ => Exit::Good.into(),
     }
 }
 
-fn fail(code: u8, error: impl Display) -> ExitCode {
+fn fail(exit: Exit, error: impl Display) -> ExitCode {
     say(error);
-    ExitCode::from(code)
+    exit.into()
 }
 
 fn say(text: impl Display) {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use super::{ConfigFile, assert_has, check, run};
+use super::{ConfigFile, UNAVAILABLE, assert_has, check, run};
 
 #[test]
 fn tokens_are_masked_and_keep_their_spelling() {
@@ -245,9 +245,9 @@ fn the_token_command_makes_a_token_once_and_prints_it_ever_after() {
 fn the_token_command_says_why_there_is_none() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let given = format!("admin.state_dir={}", file.path().display());
-    let text = run(&["token", "--set", &given], &[]).refused();
+    let text = run(&["token", "--set", &given], &[]).failed(UNAVAILABLE);
     assert_has(&text, &[file.path().to_str().unwrap(), "cannot be used", "admin.state_dir"]);
-    let text = run(&["token"], &state_of(Path::new(""))).refused();
+    let text = run(&["token"], &state_of(Path::new(""))).failed(UNAVAILABLE);
     assert_has(&text, &["no state folder is known", "admin.state_dir"]);
     let text = run(&["token", "--set", "limits.max_clients=0"], &[]).refused();
     assert_has(&text, &["limits.max_clients (--set) is 0"]);
@@ -262,7 +262,7 @@ fn the_token_command_refuses_a_file_that_others_can_read() {
     std::fs::write(&path, "a long enough token it is not".replace(' ', "-")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let given = format!("admin.state_dir={}", folder.path().display());
-    let text = run(&["token", "--set", &given], &[]).refused();
+    let text = run(&["token", "--set", &given], &[]).failed(UNAVAILABLE);
     assert_has(&text, &["can be read by others", &format!("chmod 600 '{}'", path.display())]);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(run(&["token", "--set", &given], &[]).code, 0);

@@ -4,7 +4,7 @@ use std::{ffi::OsStr, path::PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Run, UNUSABLE, assert_has, check, run};
+use super::{CONFIGURATION, Run, assert_has, check, run};
 
 /// What the mod writes, without its comments.
 const FRESH: &str = "\
@@ -269,16 +269,16 @@ fn a_name_that_leads_nowhere_is_checked_by_its_name() {
 }
 
 #[test]
-fn files_that_cannot_be_checked_and_ports_that_nobody_knows_end_with_64() {
+fn files_that_cannot_be_checked_and_ports_that_nobody_knows_end_with_78() {
     let file = Server::new("http {\n    B:enabled=true\n}\n").check(&[]);
-    assert_eq!((file.code, file.stdout.as_str()), (UNUSABLE, ""));
+    assert_eq!((file.code, file.stdout.as_str()), (CONFIGURATION, ""));
     assert_has(&file.stderr, &["Minecraft 1.12"]);
     let missing = run(&["cc-config", "--check", "/nowhere/at/all.toml"], &[]);
-    assert_eq!(missing.code, UNUSABLE);
+    assert_eq!(missing.code, CONFIGURATION);
     assert_has(&missing.stderr, &["/nowhere/at/all.toml", "does not exist"]);
     for arguments in [&["cc-config"][..], &["cc-config", "--check", "/nowhere"]] {
         let run = run(&[arguments, &["--listen", "127.0.0.1:0"]].concat(), &[]);
-        assert_eq!((run.code, run.stdout.as_str()), (UNUSABLE, ""));
+        assert_eq!((run.code, run.stdout.as_str()), (CONFIGURATION, ""));
         assert_has(&run.stderr, &["hub.listen is 127.0.0.1:0", "set a port"]);
     }
 }

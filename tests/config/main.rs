@@ -10,10 +10,15 @@ use tempfile::TempDir;
 
 mod access;
 mod cc_config;
+mod installed;
 mod rights;
 
-/// Exit code for a command line or configuration that cannot be used.
-const UNUSABLE: i32 = 64;
+/// Exit code for a command line that cannot be read.
+const USAGE: i32 = 64;
+/// Exit code for what is not to be had, such as the state folder.
+const UNAVAILABLE: i32 = 69;
+/// Exit code for a configuration that cannot be used.
+const CONFIGURATION: i32 = 78;
 
 /// What one run of the program printed.
 struct Run {
@@ -53,10 +58,16 @@ impl Run {
         self.stdout
     }
 
-    /// The error, which must have been printed, and nothing else.
+    /// The error in the configuration, which must have been printed, and nothing else.
     #[track_caller]
     fn refused(self) -> String {
-        assert_eq!((self.code, self.stdout.as_str()), (UNUSABLE, ""), "{}", self.stderr);
+        self.failed(CONFIGURATION)
+    }
+
+    /// The error that comes with this exit code, which must have been printed, and nothing else.
+    #[track_caller]
+    fn failed(self, code: i32) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
         assert!(self.stderr.starts_with("skynet: "), "{}", self.stderr);
         self.stderr
     }
@@ -342,7 +353,7 @@ fn help_and_version_succeed_and_bad_usage_does_not() {
 
     for arguments in [&["--nonsense"][..], &["nonsense"], &["--listen"], &["--set", "nonsense"]] {
         let run = run(arguments, &[]);
-        assert_eq!((run.code, run.stdout.as_str()), (UNUSABLE, ""), "{arguments:?}");
+        assert_eq!((run.code, run.stdout.as_str()), (USAGE, ""), "{arguments:?}");
         assert!(!run.stderr.is_empty(), "{arguments:?}");
     }
 }
