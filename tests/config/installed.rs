@@ -11,7 +11,7 @@ fn the_readme_and_the_manual_page_tell_the_exit_codes_with_the_same_words() {
     let readme = include_str!("../../README.md");
     let page = run(&["man"], &[]);
     assert_eq!((page.code, page.stderr.as_str()), (0, ""));
-    // As it is read: a hyphen that may be copied is written \\-.
+    // As it is read: a hyphen that may be copied is written \-.
     let text = page.stdout.replace("\\-", "-");
     for exit in Exit::ALL {
         assert_has(readme, &[&format!("| {} | {} |\n", exit.code(), exit.meaning())]);

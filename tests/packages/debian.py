@@ -1,0 +1,345 @@
+"""The Debian package, tried as its owner will use it: in a fresh system of the same release as this one.
+
+Builds the package (packaging/debian/build.sh) and a next version of it, checks both without installing them,
+and then does in a chroot what the README's section of SECTION says, in its order, and more: install, start,
+change a setting, upgrade, remove, install again, purge. systemd does not run there, so this program does in its
+stead what the unit says: the user, the command line, the folders, the signals. What the unit keeps from the
+program is checked by systemd-analyze, and by looking at every system call that the program makes.
+
+Usage: debian.py PATH_OF_THE_BINARY FOLDER   (FOLDER: keeps the packages, and the fresh system for the next time)
+Needs to be root, and debhelper, debootstrap, lintian, man-db, strace, systemd and this Python with `websockets`.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+
+from chroot import Chroot, Failure, bring_the_loopback_up, check, fresh_system, run  # noqa: E402
+from service import Service, Unit  # noqa: E402
+
+APART = "--apart"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+UNIT = ROOT / "packaging" / "debian" / "skynet.service"
+SECTION = "Install on Debian or Ubuntu"
+CONFIG = "/etc/skynet/config.toml"
+# What systemd-analyze may give at most; the README says what it gives.
+WORST_EXPOSURE = 1.5
+MARK = "# a line of the owner's own\n"
+INSTALL = r"sudo apt install \./skynet_(\S+)_amd64\.deb"
+NEW = "# New in this version.\n"
+
+
+# --- the package itself -----------------------------------------------------------------------------
+
+
+def build(binary, folder, revision):
+    """The package, and that a second build of it is the same to the byte."""
+    script = ROOT / "packaging" / "debian" / "build.sh"
+    built = [run(script, binary, folder / name, revision).strip() for name in ["a", "b"]]
+    first, second = map(pathlib.Path, built)
+    check(first.read_bytes() == second.read_bytes(), "two builds are the same to the byte")
+    final = folder / first.name
+    shutil.move(first, final)
+    for name in ["a", "b"]:
+        shutil.rmtree(folder / name)
+    return final
+
+
+def version_of(package):
+    return run("dpkg-deb", "--field", package, "Version").strip()
+
+
+def repacked(package, version, settings=""):
+    """The same as another version; with `settings` it comes with other settings too."""
+    tree = package.parent / "repacked"
+    shutil.rmtree(tree, ignore_errors=True)
+    run("dpkg-deb", "--raw-extract", package, tree)
+    config = tree / CONFIG[1:]
+    config.write_text(config.read_text() + settings)
+    control = tree / "DEBIAN" / "control"
+    before = version_of(package)
+    control.write_text(control.read_text().replace(f"Version: {before}", f"Version: {version}"))
+    built = package.with_name(package.name.replace(before, version))
+    run("dpkg-deb", "--root-owner-group", "--build", tree, built)
+    shutil.rmtree(tree)
+    return built
+
+
+def the_package_holds_what_it_should(package):
+    run("lintian", "--fail-on", "error,warning", "--allow-root", package)
+    fields = run("dpkg-deb", "--field", package)
+    for field in ["Depends: adduser, libc6 (>= ", "Installed-Size: ", "Architecture: ", "Section: net"]:
+        check(field in fields, f"the control file has {field!r}", fields)
+    listing = run("dpkg-deb", "--contents", package)
+    for path in [
+        "./usr/bin/skynet",
+        f".{CONFIG}",
+        "./usr/share/man/man1/skynet.1.gz",
+        "./usr/share/bash-completion/completions/skynet",
+        "./usr/share/zsh/vendor-completions/_skynet",
+        "./usr/share/fish/vendor_completions.d/skynet.fish",
+        "./usr/share/doc/skynet/copyright",
+        "./usr/share/doc/skynet/crates.txt",
+        "./usr/share/doc/skynet/changelog.Debian.gz",
+        "./usr/share/doc/skynet/docs/protocol.md",
+        "./usr/share/doc/skynet/examples/config.toml",
+        "./usr/share/doc/skynet/examples/dashboards/skynet.json",
+    ]:
+        check(re.search(f" {re.escape(path)}$", listing, re.MULTILINE), f"{path} is there", listing)
+    # Newer releases have all of /lib below /usr.
+    unit = re.search(r" \./(?:usr/)?lib/systemd/system/skynet\.service$", listing, re.MULTILINE)
+    check(unit, "the unit is there", listing)
+    check(str(ROOT) not in listing, "nothing of this machine is in it", listing)
+
+
+def the_unit_is_sound_and_as_closed_as_the_readme_says(unit_file, binary, folder):
+    # The program need not be installed here for its unit to be read.
+    text = unit_file.read_text().replace("/usr/bin/skynet", str(binary.resolve()))
+    read = folder / "skynet.service"
+    read.write_text(text)
+    said = run("systemd-analyze", "verify", "--man=no", read, also_stderr=True)
+    check(said.strip() == "", "systemd-analyze verify finds nothing", said)
+    report = run("systemd-analyze", "security", "--offline=true", "--no-pager", read)
+    read.unlink()
+    found = re.search(r"Overall exposure level for skynet\.service: (\S+)", report)
+    check(found, "systemd-analyze security gives an exposure", report)
+    exposure = float(found[1])
+    check(exposure <= WORST_EXPOSURE, f"the exposure is at most {WORST_EXPOSURE}", report)
+    check(f"exposure level {exposure}" in section(), "the README tells that", exposure)
+
+
+def the_manual_page_and_the_completions_are_read_by_those_they_are_for(binary, folder):
+    page = folder / "skynet.1"
+    page.write_text(run(binary, "man"))
+    said = run("man", "--warnings", "--local-file", page, also_stderr=True, env={"MANWIDTH": "80"})
+    page.unlink()
+    check("warning" not in said, "man has nothing to warn of", said)
+    for heading in ["NAME", "SYNOPSIS", "COMMANDS", "FILES", "ENVIRONMENT", "SIGNALS", "EXIT STATUS"]:
+        check(re.search(f"^{heading}$", said, re.MULTILINE), f"a section {heading}", said)
+    script = folder / "completion"
+    script.write_text(run(binary, "completions", "bash"))
+    typed = (
+        f"source {script}; COMP_WORDS=(skynet heal) COMP_CWORD=1; "
+        "_skynet skynet heal skynet; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    said = run("bash", "-c", typed)
+    script.unlink()
+    check(said.split() == ["healthcheck"], "bash completes `skynet heal`", said)
+
+
+# --- in the chroot ----------------------------------------------------------------------------------
+
+
+def section():
+    text = (ROOT / "README.md").read_text()
+    found = re.search(rf"^## {SECTION}$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    check(found, f"the README has a section {SECTION!r}")
+    return found[1]
+
+
+def commands():
+    """The commands of the README's section, in their order, without their comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", section(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [re.sub(r"\s+#.*", "", line) for line in lines]
+
+
+class Owner:
+    """Does what the README says, one command after the other."""
+
+    def __init__(self, chroot, service):
+        self._chroot, self._service = chroot, service
+        self._commands = commands()
+        self._architecture = run("dpkg", "--print-architecture").strip()
+
+    def types(self, pattern):
+        """Runs the next command, which must be like `pattern`. Returns what it printed."""
+        check(self._commands, f"the README has a command like {pattern!r} too")
+        command = self._commands.pop(0)
+        check(re.fullmatch(pattern, command), f"the next command is like {pattern!r}", command)
+        # What the reader does with an editor or with systemd is done elsewhere here.
+        if command.startswith("sudoedit "):
+            return None
+        if systemctl := re.fullmatch(r"sudo systemctl (\w+) (?:--now )?skynet", command):
+            return self._service.systemctl(systemctl[1])
+        return self._chroot.shell(command.replace("_amd64.deb", f"_{self._architecture}.deb"))
+
+    def is_done(self):
+        check(not self._commands, "every command of the README was tried", self._commands)
+
+
+def modes(chroot):
+    """Who owns what, as the package or systemd makes it."""
+    return {
+        path: chroot.shell(f"stat -c '%U:%G %a' {path}").strip()
+        for path in ["/etc/skynet", CONFIG, "/var/lib/skynet", "/usr/bin/skynet"]
+    }
+
+
+def a_first_installation_starts_nothing_where_systemd_does_not_run(chroot, owner):
+    owner.types(INSTALL)
+    check(chroot.shell("skynet --version").startswith("skynet "), "the program is there")
+    seen = modes(chroot)
+    wanted = {
+        "/etc/skynet": "root:skynet 750",
+        CONFIG: "root:root 644",
+        "/var/lib/skynet": "skynet:skynet 700",
+        "/usr/bin/skynet": "root:root 755",
+    }
+    check(seen == wanted, "files belong to whom they should", seen)
+    user = chroot.shell("getent passwd skynet").strip()
+    check(user.endswith(":/var/lib/skynet:/usr/sbin/nologin"), "the user cannot log in", user)
+    shown = chroot.shell("test -e /etc/systemd/system/multi-user.target.wants/skynet.service && echo yes")
+    check(shown == "yes\n", "the unit is to start with the machine")
+    outsider = chroot.shell(f"setpriv --reuid=nobody --clear-groups cat {CONFIG}", fails=True)
+    check("Permission denied" in outsider, "others cannot read the settings", outsider)
+
+
+def the_service_runs_and_is_used(chroot, owner, service):
+    service.start()
+    check(owner.types(r"skynet healthcheck") == "ready\n", "the hub is ready")
+    token = owner.types(rf"sudo -u skynet skynet token --config {CONFIG}").strip()
+    check(re.fullmatch(r"[0-9a-f]{64}", token), "the token alone is printed", token)
+    check(service.setting("limits.max_clients") == "10000", "the token opens the API")
+    service.carries_messages()
+    service.ends_well_on_sigterm()
+    said = chroot.shell("skynet healthcheck", fails=True)
+    check("cannot be asked" in said, "the health check tells of the end", said)
+    trace = pathlib.Path(str(chroot.root) + ".trace")
+    try:
+        service.needs_nothing_that_the_unit_forbids(service.carries_messages, trace)
+    finally:
+        trace.unlink(missing_ok=True)
+    return token
+
+
+def a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_restart(chroot, owner, service):
+    good = chroot.path(CONFIG).read_text() + MARK + "[limits]\nmax_clients = 77\n"
+    chroot.path(CONFIG).write_text(good.replace("77", "0"))
+    owner.types(rf"sudoedit {CONFIG}")
+    said = chroot.shell(f"sudo -u skynet skynet check-config --config {CONFIG}", fails=True)
+    check("limits.max_clients" in said, "check-config says what is wrong", said)
+    service.refuses_to_start(78)
+    final = service.unit.final_codes()
+    check(final == {64, 78}, "systemd tries again after a port in use, and not after that", final)
+    chroot.path(CONFIG).write_text(good)
+    owner.types(rf"sudo -u skynet skynet check-config --config {CONFIG}")
+    owner.types(r"sudo systemctl restart skynet")
+    check(service.setting("limits.max_clients") == "77", "the changed setting counts")
+
+
+def an_upgrade_keeps_settings_state_and_owners(chroot, owner, service, token):
+    chroot.shell(f"chmod 0640 {CONFIG}; chgrp skynet {CONFIG}")
+    before = modes(chroot)
+    # As systemd's part of the package's scripts does it where systemd runs.
+    service.stop()
+    owner.types(INSTALL)
+    service.start()
+    after = modes(chroot)
+    check(after == before, "owners and modes stay as they were set", after)
+    check(service.token() == token, "the owner's token is the same")
+    check(service.setting("limits.max_clients") == "77", "the settings count")
+
+
+def an_upgrade_with_new_settings_keeps_those_of_the_owner(chroot, owner, service):
+    service.stop()
+    owner.types(r"sudo apt install -o Dpkg::Options::=--force-confold \./skynet_(\S+)_amd64\.deb")
+    text = chroot.path(CONFIG).read_text()
+    check(MARK in text and NEW not in text, "the owner's settings stay", text)
+    fresh = chroot.path(f"{CONFIG}.dpkg-dist").read_text()
+    check(NEW in fresh, "the new ones are beside them", fresh)
+    service.start()
+    check(service.setting("limits.max_clients") == "77", "the settings count")
+
+
+def settings_that_nobody_changed_are_renewed(chroot, first, last):
+    for package in [first, last]:
+        chroot.shell(f"apt install ./{package.name}")
+    text = chroot.path(CONFIG).read_text()
+    check(NEW in text, "untouched settings are those of the new version", text)
+    chroot.shell("apt purge skynet; deluser --quiet skynet")
+
+
+def a_removal_keeps_settings_and_state(chroot, owner, service):
+    service.stop()
+    owner.types(r"sudo apt remove skynet")
+    check(not chroot.path("/usr/bin/skynet").exists(), "the program is gone")
+    check(MARK in chroot.path(CONFIG).read_text(), "the settings stay")
+    check(chroot.path("/var/lib/skynet/admin-token").exists(), "the state stays")
+
+
+def installed_again_it_is_what_it_was(chroot, service, package, token):
+    chroot.shell(f"apt install ./{package.name}")
+    service.start()
+    check(service.token() == token, "the owner's token is the same")
+    check(service.setting("limits.max_clients") == "77", "the settings count")
+    service.stop()
+
+
+def a_purge_leaves_nothing_but_the_user(chroot, owner):
+    owner.types(r"sudo apt purge skynet")
+    for path in ["/etc/skynet", "/var/lib/skynet", "/usr/bin/skynet", "/usr/share/doc/skynet"]:
+        check(not chroot.path(path).exists(), f"{path} is gone")
+    links = chroot.shell("find /etc/systemd /var/lib/systemd -name '*skynet*'")
+    check(links == "", "systemd remembers nothing", links)
+    check("skynet" in chroot.shell("getent passwd skynet"), "the user stays")
+    state = chroot.shell("dpkg-query -W -f '${Status}' skynet 2>&1", fails=True)
+    check("no packages found" in state, "dpkg knows it no more", state)
+
+
+def the_package_alone(binary, package, folder):
+    the_package_holds_what_it_should(package)
+    the_unit_is_sound_and_as_closed_as_the_readme_says(UNIT, binary, folder)
+    the_manual_page_and_the_completions_are_read_by_those_they_are_for(binary, folder)
+    print(f"ok      {package.name}: built twice, read by lintian, systemd-analyze, man and bash")
+
+
+def the_package_installed(archive, first, second, third):
+    """In namespaces of its own: the addresses of the default configuration are free there."""
+    bring_the_loopback_up()
+    with Chroot(archive, [first, second, third]) as chroot:
+        settings_that_nobody_changed_are_renewed(chroot, first, third)
+        with Service(chroot, Unit(UNIT)) as service:
+            owner = Owner(chroot, service)
+            a_first_installation_starts_nothing_where_systemd_does_not_run(chroot, owner)
+            token = the_service_runs_and_is_used(chroot, owner, service)
+            a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_restart(chroot, owner, service)
+            an_upgrade_keeps_settings_state_and_owners(chroot, owner, service, token)
+            an_upgrade_with_new_settings_keeps_those_of_the_owner(chroot, owner, service)
+            a_removal_keeps_settings_and_state(chroot, owner, service)
+            installed_again_it_is_what_it_was(chroot, service, third, token)
+            a_purge_leaves_nothing_but_the_user(chroot, owner)
+            owner.is_done()
+    print(f"ok      {first.name}: installed, used, upgraded, removed, installed again, purged")
+
+
+def main():
+    if sys.argv[1:2] == [APART]:
+        the_package_installed(*map(pathlib.Path, sys.argv[2:]))
+        return
+    if len(sys.argv) != 3 or not pathlib.Path(sys.argv[1]).is_file() or os.geteuid() != 0:
+        sys.exit("Usage, as root: debian.py PATH_OF_THE_BINARY FOLDER")
+    binary, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    package = build(binary, folder, "1")
+    the_package_alone(binary, package, folder)
+    installs = [found[1] for command in commands() if (found := re.search(r"skynet_(\S+)_amd64", command))]
+    check(len(installs) == 3, "the README installs three versions, one after the other", installs)
+    check(installs[0] == version_of(package), "the first of them is this one", installs)
+    later = [repacked(package, installs[1]), repacked(package, installs[2], NEW)]
+    apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    again = [*apart, sys.executable, __file__, APART, fresh_system(folder), package, *later]
+    sys.exit(subprocess.run(again, check=False).returncode)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"FAILED  {failure}")
