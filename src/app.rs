@@ -7,13 +7,14 @@ use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
 use crate::api::{self, Access, Api, Placement};
 use crate::config::{Config, Effective, ListedChannel, Loaded};
 use crate::gateway::{Entrance, Gateway};
-use crate::http::{self, Counted, Limits, Routes, Service};
+use crate::http::{self, Counted, Limits, Routes, Service, Traced};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
 use crate::pages::{self, Addresses};
 use crate::protocol::{ChannelName, CloseReason};
 use crate::telemetry;
+use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Response};
 use std::fmt;
@@ -55,6 +56,8 @@ pub struct App {
     metrics_need_token: bool,
     /// Where players reach the hub.
     addresses: Addresses,
+    /// Who may say where a request comes from.
+    trusted_proxies: Arc<[IpNet]>,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
     /// Kept, because tokens count as gone when nobody could change them any more.
@@ -145,6 +148,7 @@ impl App {
             capacities: capacities(&config),
             metrics_need_token: config.metrics.require_token,
             addresses: Addresses::new(&config.hub),
+            trusted_proxies: config.hub.trusted_proxies.clone().into(),
             access,
             _tokens: tokens_kept,
             hub_listener,
@@ -182,7 +186,9 @@ impl App {
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
         let service = |endpoint, listener, max_connections| {
             let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
-            Service::new(endpoint, limits, self.metrics.clone())
+            let metrics = self.metrics.clone();
+            let traced = Traced::new(endpoint, self.trusted_proxies.clone(), metrics.clone());
+            Service::new(traced, limits, metrics)
         };
         let mut max_connections = HANDSHAKES;
         match self.admin {
@@ -271,6 +277,7 @@ impl App {
             log_lines_dropped: telemetry::dropped_lines(),
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
             api_held_back: access.as_ref().map_or(0, Access::turned_away),
+            addresses_forgotten: gateway.addresses_forgotten(),
         })
     }
 }
@@ -318,7 +325,7 @@ impl Plan {
 const USUAL: [(&str, &[&str]); 10] = [
     ("/", &["200", "304", "400", "421"]),
     ("/admin", &["200", "421"]),
-    ("/connect", &["101", "400", "426", "503"]),
+    ("/connect", &["101", "400", "403", "426", "429", "503"]),
     ("/docs", &["200", "421"]),
     ("/healthz", &["200"]),
     ("/install.lua", &["200", "304", "400"]),
@@ -348,6 +355,7 @@ fn hub_limits(config: &Config) -> HubLimits {
     HubLimits {
         max_clients: limits.max_clients,
         max_channels_per_client: limits.max_channels_per_client,
+        total_open_channels: limits.total_open_channels,
         max_message_bytes: limits.max_message_bytes,
         max_queue_bytes: limits.max_queue_bytes,
         total_queue_bytes: limits.total_queue_bytes,

@@ -4,11 +4,13 @@
 //! sets no TCP_NODELAY; this one has time limits for headers and for last answers, sleeps and recovers, and leaves the
 //! upgrade of a connection to the endpoint. Knows nothing of the hub.
 //!
-//! - `counted`: counts requests by route.
+//! - `counted`: counts requests by route; `traced`: finds the client's address behind proxies.
 
 mod counted;
+mod traced;
 
 pub use counted::{Counted, Routes};
+pub use traced::{Traced, client_address};
 
 use crate::metrics::{ConnectionFailure, Metrics};
 use hyper::body::Incoming;

@@ -5,6 +5,7 @@
 //! that keeps lone surrogates. The expectations come from the text of the protocol, never from
 //! the code under test.
 
+mod addresses;
 mod api;
 mod batching;
 mod catch_up;
@@ -17,6 +18,8 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+#[cfg(target_os = "linux")]
+mod memory;
 mod metrics;
 mod nonce;
 mod order;
@@ -28,6 +31,7 @@ mod rate;
 mod replay;
 mod replay_v2;
 mod rights;
+mod secrets;
 mod shutdown;
 mod support;
 mod v2;

@@ -42,7 +42,13 @@ pub fn program(settings: &[(&str, &str)]) -> Command {
 impl Process {
     /// Starts the program and waits until it says where it listens.
     pub fn start(settings: &[(&str, &str)]) -> Process {
-        let mut child = program(settings).spawn().expect("the program starts");
+        Process::start_with(&[], settings)
+    }
+
+    /// Starts the program with arguments, and waits until it says where it listens.
+    pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        let child = program(settings).args(arguments).spawn();
+        let mut child = child.expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let (tell, told) = mpsc::channel();
         // The log is read to its end, so that the program never waits for its reader.
@@ -80,6 +86,11 @@ impl Process {
     /// Where the owner looks.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Its ID in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.
