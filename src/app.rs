@@ -31,12 +31,18 @@ use tracing::{info, warn};
 /// How long clients may take to be closed in order when the program stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Unfinished handshakes at a time. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
+/// Unfinished handshakes at a time; for one more, another goes. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
 /// that `descriptors::clamp` leaves beside the clients'.
 const HANDSHAKES: usize = 128;
 
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 96;
+
+/// How slowly the body of a request may come, beside the time for a head.
+const BODY_BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// How slowly an answer may be taken, beside that.
+const ANSWER_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// What the API answers on the hub's listener; all else there is the hub's.
 const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
@@ -185,7 +191,8 @@ impl App {
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
         let service = |endpoint, listener, max_connections| {
-            let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
+            let (head_timeout, answer_rate) = (self.head_timeout, ANSWER_BYTES_PER_SECOND);
+            let limits = Limits { listener, head_timeout, answer_rate, max_connections };
             let metrics = self.metrics.clone();
             let traced = Traced::new(endpoint, self.trusted_proxies.clone(), metrics.clone());
             Service::new(traced, limits, metrics)
@@ -227,6 +234,8 @@ impl App {
                 effective: self.effective.clone(),
                 command_limits: self.gateway.command_limits(),
                 max_body_bytes: self.max_body_bytes,
+                body_time: self.head_timeout
+                    + Duration::from_secs(1) * (self.max_body_bytes / BODY_BYTES_PER_SECOND) as u32,
                 stopping: stopping.clone(),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })

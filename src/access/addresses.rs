@@ -154,8 +154,9 @@ impl Drop for Place {
     }
 }
 
-/// The address that stands for all that count as one with it.
-fn counted_as(address: IpAddr) -> IpAddr {
+/// The address that stands for all that count as one with it: itself, or of IPv6 the network of its
+/// first 64 bits.
+pub fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(ip) => {

@@ -23,7 +23,7 @@ mod seldom;
 mod state_dir;
 mod tokens;
 
-pub use addresses::{AddressLimits, GENERATION, Place as AddressPlace, TooMany};
+pub use addresses::{AddressLimits, GENERATION, Place as AddressPlace, TooMany, counted_as};
 pub use admin_token::{AdminToken, AdminTokenError, Place};
 pub use bans_file::{BansFile, BansFileError};
 pub use failures::{FAILURE_DELAY, Failures, MAX_WAITING, Waiting};

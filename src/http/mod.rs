@@ -1,26 +1,31 @@
 //! HTTP/1.1 in front of a poem endpoint: an accept loop of our own.
 //!
 //! poem's own server leaves slow handshakes open for ever, spins when descriptors run out, and
-//! sets no TCP_NODELAY; this one has time limits for headers and for last answers, sleeps and recovers, and leaves the
-//! upgrade of a connection to the endpoint. Knows nothing of the hub.
+//! sets no TCP_NODELAY; this one has time limits for headers and for answers, makes room for newcomers, sleeps and
+//! recovers, and leaves the upgrade of a connection to the endpoint. Knows nothing of the hub.
 //!
+//! - `crowd`: who holds the places, and who has to go; `answer`: an answer, handed out in parts.
 //! - `counted`: counts requests by route; `traced`: finds the client's address behind proxies.
 
+mod answer;
 mod counted;
+mod crowd;
 mod traced;
 
 pub use counted::{Counted, Routes};
 pub use traced::{Traced, client_address};
 
 use crate::metrics::{ConnectionFailure, Metrics};
+use answer::Answer;
+use crowd::{Crowd, Progress, Why};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::endpoint::BoxEndpoint;
-use poem::http::header;
 use poem::http::uri::Scheme;
+use poem::http::{StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
 use std::convert::Infallible;
@@ -30,7 +35,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 /// Connections that may wait to be accepted.
@@ -79,11 +84,14 @@ pub struct Service {
 pub struct Limits {
     /// The listener's name in the log.
     pub listener: &'static str,
-    /// How long a request's head may take, and how long an answer that ends its connection may take
-    /// to be taken.
+    /// How long a request's head may take, and how long an answer may take to be taken, what
+    /// `answer_rate` gives it aside.
     pub head_timeout: Duration,
-    /// Connections at a time, those that have been upgraded not counted; others wait to be
-    /// accepted, so that they cannot take the descriptors that all else needs.
+    /// Bytes of an answer for which there is one second more.
+    pub answer_rate: u64,
+    /// Connections at a time, those that have been upgraded not counted, so that they cannot take the
+    /// descriptors that all else needs. For one more, another goes that is at no request; if all are
+    /// at one, it waits.
     pub max_connections: usize,
 }
 
@@ -102,13 +110,12 @@ impl Service {
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         // Told once for each time it begins, not ten times a second.
         let mut failing = false;
-        let places = Arc::new(Semaphore::new(self.limits.max_connections));
+        let crowd = Crowd::new(self.limits.max_connections);
         let listener_name = self.limits.listener;
         loop {
             let accept = async {
-                // Never closed, so there is always a permit to come.
-                let place = places.clone().acquire_owned().await.ok();
-                listener.accept().await.map(|accepted| (accepted, place))
+                let (stream, peer) = listener.accept().await?;
+                Ok(((stream, peer), crowd.enter(Some(peer.ip().to_canonical())).await))
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
@@ -119,10 +126,20 @@ impl Service {
                     if std::mem::take(&mut failing) {
                         info!(listener = listener_name, "connections are accepted again");
                     }
-                    let connection = self.clone().serve_connection(stream, peer, stop.clone());
+                    let progress = place.progress();
+                    let connection =
+                        self.clone().serve_connection(stream, peer, progress, stop.clone());
+                    let metrics = self.metrics.clone();
                     tokio::spawn(async move {
-                        connection.await;
-                        drop(place);
+                        let (failure, words) = tokio::select! {
+                            () = connection => return,
+                            why = place.has_to_go() => match why {
+                                Why::Crowded => (ConnectionFailure::Crowded, "made room for another"),
+                                Why::Overdue => (ConnectionFailure::Timeout, "its answer was not taken in time"),
+                            },
+                        };
+                        metrics.connection_failed(listener_name, failure);
+                        debug!(listener = listener_name, %peer, "connection ended: {words}");
                     });
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -145,6 +162,7 @@ impl Service {
         self,
         stream: TcpStream,
         peer: SocketAddr,
+        progress: Progress,
         mut stop: watch::Receiver<bool>,
     ) {
         // Without it a small frame may wait 40 ms for the answer to the one before.
@@ -153,17 +171,22 @@ impl Service {
         }
         let Ok(local) = stream.local_addr() else { return };
         let endpoint = self.endpoint;
+        let (time, rate) = (self.limits.head_timeout, self.limits.answer_rate);
         let last_answer = Arc::new(Notify::new());
         let last_begins = last_answer.clone();
         let service = service_fn(move |request| {
             let (endpoint, last_begins) = (endpoint.clone(), last_begins.clone());
+            let progress = progress.clone();
+            progress.asked();
             async move {
                 let response = respond(&endpoint, request, local, peer).await;
                 if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
                 {
                     last_begins.notify_one();
                 }
-                Ok::<_, Infallible>(response)
+                let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let answer = |body| Answer::new(body, progress, time, rate, upgraded);
+                Ok::<_, Infallible>(response.map(answer))
             }
         });
         // Whoever asks and does not read would keep the place of another for ever.

@@ -74,16 +74,19 @@ pub enum ConnectionFailure {
     /// The request's head, or the taking of a last answer, took longer than
     /// `limits.handshake_timeout`.
     Timeout,
+    /// It was at no request when another wanted its place.
+    Crowded,
     /// What came was not HTTP, or its head was too large, or the connection broke.
     Broken,
 }
 
 impl ConnectionFailure {
-    const ALL: [Self; 2] = [Self::Timeout, Self::Broken];
+    const ALL: [Self; 3] = [Self::Timeout, Self::Crowded, Self::Broken];
 
     fn label(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Crowded => "crowded",
             Self::Broken => "broken",
         }
     }

@@ -32,7 +32,9 @@ mod replay;
 mod replay_v2;
 mod rights;
 mod secrets;
+mod security;
 mod shutdown;
+mod slow;
 mod support;
 mod v2;
 #[path = "../cbor/value.rs"]
