@@ -162,10 +162,12 @@ mod tests {
         fn what_a_client_writes_does_not_change_what_its_proxy_wrote(
             client: std::net::Ipv4Addr,
             forged: Vec<Vec<u8>>,
+            addresses: Vec<std::net::Ipv6Addr>,
             in_one_line in "[ -~]{0,40}",
         ) {
             prop_assume!(!client.octets().starts_with(&[10]));
-            let appended = format!("{in_one_line}, {client}");
+            let listed: String = addresses.iter().map(|address| format!("{address},")).collect();
+            let appended = format!("{in_one_line},{listed} {client}");
             let lines = forged.iter().map(Vec::as_slice).chain([appended.as_bytes()]);
             let lines: Vec<_> = lines.collect();
             let peer = "10.0.0.1:5".parse().unwrap();

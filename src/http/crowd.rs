@@ -262,9 +262,10 @@ mod tests {
         places[0].progress().done();
         assert!(timeout(3 * PAUSE, newcomer.as_mut()).await.is_err());
         let first = places.remove(0);
-        assert_eq!(first.has_to_go().await, Why::Crowded);
+        let told = timeout(Duration::from_secs(10), first.has_to_go()).await;
+        assert_eq!(told, Ok(Why::Crowded));
         drop(first);
-        let second = newcomer.await;
+        let second = timeout(Duration::from_secs(10), newcomer).await.expect("a place");
         assert_eq!(crowd.members().list.len(), 1);
         drop(second);
         assert_eq!(crowd.members().list.len(), 0);
