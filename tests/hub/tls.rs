@@ -91,6 +91,36 @@ async fn a_frame_may_be_cut_at_every_byte_into_records_of_its_own() {
 }
 
 #[tokio::test]
+async fn commands_that_come_in_a_flood_are_answered_each() {
+    let (_files, trust, settings) = with_tls(unhurried());
+    with_app(settings, async |app| {
+        // More than is read and decrypted at once.
+        let count = 4000;
+        let command = masked(TEXT, br#"{"type":"close","channel":"not open"}"#);
+        let mut client = trust.client(app.hub()).await;
+        client.write(&command.repeat(count)).await;
+        for n in 0..count {
+            assert!(parsed(&client.text().await).is("error"), "answer {n}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_gets_the_replies_to_its_last_commands() {
+    let (_files, trust, settings) = with_tls(config());
+    with_app(settings, async |app| {
+        let mut client = trust.client(app.hub()).await;
+        client.send(r#"{"type":"open","channel":"x"}"#).await;
+        client.half_close().await;
+        assert!(parsed(&client.text().await).is("result"));
+        assert_eq!(client.next().await, None);
+        app.disconnects("client_closed", 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_listeners_get_every_message_in_order() {
     let (_files, trust, settings) = with_tls(unhurried());
     with_app(settings, async |app| {

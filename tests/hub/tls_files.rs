@@ -7,7 +7,9 @@ use skynet::{
 
 use crate::support::{
     config,
-    tls::{Files, made, pem},
+    json::Json,
+    process::Process,
+    tls::{Files, made, made_for, pem},
 };
 
 fn read(files: &Files) -> Result<(), String> {
@@ -72,4 +74,33 @@ async fn a_hub_does_not_start_without_the_certificate_that_it_was_told_of() {
     settings.hub.tls = files.config();
     let error = App::build(settings).await.err().expect("it does not start").to_string();
     assert!(error.contains("hub.tls.certificate") && error.contains("does not exist"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_certificate_out_of_its_time_is_served_with_a_warning() {
+    for (years, warning) in [
+        (2019..2020, "the certificate has expired"),
+        (4000..4096, "the certificate does not apply yet"),
+    ] {
+        let (files, _) = Files::new();
+        let made = made_for(years);
+        files.write(&made.certificate, &made.key);
+        let (certificate, key) = (files.certificate(), files.key());
+        let text = |path: &std::path::Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let mut process = Process::start(&[
+            ("SKYNET_HUB__TLS__CERTIFICATE", &text(&certificate)),
+            ("SKYNET_HUB__TLS__KEY", &text(&key)),
+        ]);
+        process.signal("TERM");
+        assert!(process.exit().await.success());
+        let log = process.log();
+        let warned = log.iter().any(|line| {
+            let is = |key: &str, begins: &str| {
+                line.get(key).and_then(Json::as_text).is_some_and(|text| text.starts_with(begins))
+            };
+            is("level", "WARN") && is("message", warning) && is("setting", "hub.tls")
+        });
+        assert!(warned, "{warning}: {log:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Certificates made for a test, and clients that speak TLS.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, ops::Range, path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use skynet::config::{Config, TlsConfig};
@@ -41,14 +41,23 @@ pub struct Made {
     pub der: CertificateDer<'static>,
 }
 
-/// Makes a certificate.
+/// Makes a certificate that is good for long.
 pub fn made() -> Made {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
-    let made = made.expect("a certificate can be made");
+    made_for(1975..4096)
+}
+
+/// Makes a certificate that is good in some years.
+pub fn made_for(years: Range<i32>) -> Made {
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]);
+    let mut params = params.expect("a name");
+    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    let key = rcgen::KeyPair::generate().expect("a key can be made");
+    let certificate = params.self_signed(&key).expect("a certificate can be made");
     Made {
-        certificate: pem("CERTIFICATE", made.cert.der()),
-        key: pem("PRIVATE KEY", &made.signing_key.serialize_der()),
-        der: made.cert.der().clone(),
+        certificate: pem("CERTIFICATE", certificate.der()),
+        key: pem("PRIVATE KEY", &key.serialize_der()),
+        der: certificate.der().clone(),
     }
 }
 
