@@ -26,6 +26,7 @@ mod order;
 mod pages;
 mod partial;
 mod pings;
+mod proxied;
 mod queues;
 mod rate;
 mod replay;
@@ -35,7 +36,11 @@ mod secrets;
 mod security;
 mod shutdown;
 mod slow;
+#[cfg(unix)]
+mod sockets;
 mod support;
+mod tls;
+mod tls_files;
 mod v2;
 #[path = "../cbor/value.rs"]
 mod value;

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use poem::endpoint::make_sync;
 use skynet::{
     config::Config,
-    http::{Limits, Service, bind},
+    http::{Limits, Listener, Opening, Service},
     metrics::Metrics,
 };
 use tokio::{
@@ -240,10 +240,11 @@ async fn with_large_answer(answer_rate: u64, test: impl AsyncFnOnce(SocketAddr))
         answer_rate,
         max_connections: 1,
     };
-    let listener = bind(([127, 0, 0, 1], 0).into()).expect("a port");
-    let address = listener.local_addr().expect("an address");
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener::bind(&anywhere.into()).expect("a port");
+    let address = listener.address().expect("an address").tcp().expect("a port");
     let (stop, stopped) = watch::channel(false);
-    let service = Service::new(large, limits, Arc::new(Metrics::new()));
+    let service = Service::new(large, limits, Opening::default(), Arc::new(Metrics::new()));
     let serving = tokio::spawn(service.serve(listener, stopped));
     test(address).await;
     stop.send(true).expect("it still serves");
