@@ -68,24 +68,21 @@ impl Connect {
         with(response, header::CONNECTION, "close")
     }
 
-    /// Takes note of the request for its address. Else the answer to it.
-    fn enter(&self, request: &Request) -> Result<Option<AddressPlace>, Response> {
-        let address = client_address(request).ip();
-        self.shared.addresses.enter(address, Instant::now()).map_err(|why| {
-            let (rejection, words) = match why {
-                TooMany::Clients => (
-                    Rejection::AddressClients,
-                    "Your address has as many connections to this hub as one may have.\n",
-                ),
-                TooMany::Connections => (
-                    Rejection::AddressRate,
-                    "Your address connects too often; try again later, and less often.\n",
-                ),
-            };
-            let response = answer(StatusCode::TOO_MANY_REQUESTS, words);
-            let response = with(response, header::RETRY_AFTER, ADDRESS_RETRY_SECONDS);
-            self.reject(rejection, request, response)
-        })
+    /// The answer to a request of an address that has too much.
+    fn too_many(&self, why: TooMany, request: &Request) -> Response {
+        let (rejection, words) = match why {
+            TooMany::Clients => (
+                Rejection::AddressClients,
+                "Your address has as many connections to this hub as one may have.\n",
+            ),
+            TooMany::Connections => (
+                Rejection::AddressRate,
+                "Your address connects too often; try again later, and less often.\n",
+            ),
+        };
+        let response = answer(StatusCode::TOO_MANY_REQUESTS, words);
+        let response = with(response, header::RETRY_AFTER, ADDRESS_RETRY_SECONDS);
+        self.reject(rejection, request, response)
     }
 }
 
@@ -93,9 +90,10 @@ impl Endpoint for Connect {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let place = match self.enter(&request) {
+        let address = client_address(&request).ip();
+        let place = match self.shared.addresses.enter(address, Instant::now()) {
             Ok(place) => place.map(Box::new),
-            Err(response) => return Ok(response),
+            Err(why) => return Ok(self.too_many(why, &request)),
         };
         let key = match check(&request) {
             Ok(key) => key,

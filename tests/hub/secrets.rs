@@ -68,7 +68,7 @@ async fn no_token_right_or_wrong_is_in_the_log_in_an_answer_or_among_the_argumen
             client.write(handshake.as_bytes()).await;
             said.push(format!("{:?}", client.accepted().await));
             if token == WRONG {
-                said.push(format!("{:?}", client.closed_after(|text| drop(text)).await));
+                said.push(format!("{:?}", client.closed_after(drop).await));
             } else {
                 client.open("\"x\"").await;
             }
