@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The time between two lines.
 pub const PAUSE: Duration = Duration::from_secs(10);
 
-/// Lets one of many be told every [`PAUSE`].
+/// Lets one of many be told every ten seconds.
 #[derive(Debug, Default)]
 pub struct Seldom {
     state: Mutex<State>,
