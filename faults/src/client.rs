@@ -292,14 +292,17 @@ pub fn cbor_open(channel: &str) -> Vec<u8> {
     masked(BINARY, &bytes)
 }
 
-/// The frame that sends a number to a channel in CBOR.
-pub fn cbor_publication(channel: &str, number: u32) -> Vec<u8> {
+/// The frame that sends two numbers as an array to a channel in CBOR.
+pub fn cbor_publication(channel: &str, numbers: [u64; 2]) -> Vec<u8> {
     let mut bytes = vec![0x82, 0x02, 0xa2];
     cbor_text(&mut bytes, "channel");
     cbor_text(&mut bytes, channel);
     cbor_text(&mut bytes, "message");
-    bytes.push(0x1a);
-    bytes.extend(number.to_be_bytes());
+    bytes.push(0x82);
+    for number in numbers {
+        bytes.push(0x1b);
+        bytes.extend(number.to_be_bytes());
+    }
     masked(BINARY, &bytes)
 }
 

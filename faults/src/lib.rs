@@ -2,7 +2,8 @@
 //! Linux only.
 //!
 //! `skynet-faults` runs the real program, lets one thing after the other go wrong, and audits it after
-//! each.
+//! each. `skynet-soak` keeps it under mixed load for as long as it is told to, and judges whether
+//! memory, descriptors and delays stay flat.
 //!
 //! In reading order:
 //!
@@ -16,6 +17,7 @@
 //! - [`audit`]: what must be so after each scene.
 //! - [`table`]: what RFC 6455 forbids, and the close code of each.
 //! - [`scenes`]: what goes wrong.
+//! - [`soak`]: the long run.
 
 pub mod audit;
 pub mod bystanders;
@@ -28,4 +30,5 @@ pub mod problem;
 pub mod proxy;
 pub mod scenes;
 pub mod server;
+pub mod soak;
 pub mod table;

@@ -74,8 +74,12 @@ async fn comes_back(
     let mut opened = false;
     while !done(&heard) {
         let Ok(mut client) = Client::connect(proxy).await else { continue };
-        let since = heard.ids.last().map(|id| format!(r#","since":"{id}""#)).unwrap_or_default();
-        let open = format!(r#"{{"type":"open","channel":"{CHANNEL}"{since}}}"#);
+        // Who was cut off before its first event knows no ID, and asks for all there is.
+        let from = match heard.ids.last() {
+            Some(id) => format!(r#""since":"{id}""#),
+            None => r#""last":1000000"#.to_owned(),
+        };
+        let open = format!(r#"{{"type":"open","channel":"{CHANNEL}",{from}}}"#);
         let Ok(reply) = client.command(&open).await else { continue };
         ensure(reply["gap"].is_null(), || "the log has forgotten what it holds".into())?;
         if !std::mem::replace(&mut opened, true) {
