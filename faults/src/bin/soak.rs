@@ -20,7 +20,7 @@ struct Options {
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(10..=604_800))]
     seconds: u32,
     /// Messages a second, of all publishers together.
-    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(20..=3000))]
+    #[arg(long, default_value_t = 2500, value_parser = clap::value_parser!(u32).range(20..=3000))]
     rate: u32,
 }
 

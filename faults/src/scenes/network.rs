@@ -20,8 +20,6 @@ use crate::{
 };
 
 const FEED: &str = "network feed";
-/// Clients at a time.
-const AT_ONCE: usize = 60;
 /// How long a client waits for anything before it takes its network for gone.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// Within how many bytes of one direction a connection is cut.
@@ -34,9 +32,10 @@ pub(super) async fn play(stage: &Stage<'_>) -> Outcome<Figures> {
     let proxy = Proxy::start(hub, move |_| Plan::drawn(&mut random, CUT_WITHIN)).await?;
     let pause = Duration::from_millis(10);
     let feed = Feed::start(hub, FEED, 30, pause, stage.ledger.clone()).await?;
+    let at_once = stage.either(60, 200) as usize;
     let mut running = JoinSet::new();
     for number in 0..total {
-        if running.len() == AT_ONCE
+        if running.len() == at_once
             && let Some(ended) = running.join_next().await
         {
             ended.during("a client")??;
