@@ -10,7 +10,7 @@ use super::{Figures, Stage};
 use crate::{
     client::{Client, handshake, masked, publication},
     ledger::{Id, Ledger},
-    problem::{During, Outcome, Problem, ensure, soon},
+    problem::{During, Outcome, ensure, soon},
 };
 
 const AT_ONCE: usize = 50;
@@ -112,7 +112,7 @@ async fn whole(
         came.push(frame.opcode);
         let value = serde_json::from_slice(&frame.payload).unwrap_or_default();
         if let Some(id) = Id::of(&value) {
-            ensure(value["type"] == "result", || Problem(format!("told {value}")).0)?;
+            ensure(value["type"] == "result", || format!("told {value}"))?;
             ledger.acknowledged(id, sent);
             messages += 1;
         }
