@@ -1,4 +1,4 @@
-//! `skynet-faults`: one line for each scene; the first that does not hold ends the run.
+//! `skynet-faults`: one line for each scene, those that do not hold on standard error.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -6,7 +6,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use skynet_faults::{
-    problem::{During, Outcome},
+    problem::{During, Outcome, ensure},
     scenes::{Report, Scene, flood},
     server::{Setup, beside},
 };
@@ -66,17 +66,23 @@ async fn run(options: &Options) -> Outcome {
         (options.only.is_empty() || options.only.contains(scene))
             && !options.without.contains(scene)
     });
-    let (began, mut scenes) = (Instant::now(), 0);
+    let (began, mut scenes, mut held) = (Instant::now(), 0, 0);
     let mut left = chosen.copied();
     let mut running = JoinSet::new();
     let play = |scene: Scene| {
         let (setup, long) = (setup.clone(), options.long);
         async move {
             let (from, name) = (Instant::now(), scene.name());
-            let report = scene.run(&setup, long, seed).await;
-            let report = report.during(format_args!("{name} (--seed {seed})"))?;
-            println!("{}", line(&name, from.elapsed().as_secs_f64(), &report));
-            Outcome::Ok(())
+            match scene.run(&setup, long, seed).await {
+                Ok(report) => {
+                    println!("{}", line(&name, from.elapsed().as_secs_f64(), &report));
+                    1
+                }
+                Err(problem) => {
+                    eprintln!("skynet-faults: {name} (--seed {seed}): {problem}");
+                    0
+                }
+            }
         }
     };
     let all = async {
@@ -87,7 +93,7 @@ async fn run(options: &Options) -> Outcome {
                 running.spawn_local(play(scene));
             }
             match running.join_next().await {
-                Some(ended) => ended.during("a scene")??,
+                Some(ended) => held += ended.during("a scene")?,
                 None => return Outcome::Ok(()),
             }
             scenes += 1;
@@ -97,9 +103,9 @@ async fn run(options: &Options) -> Outcome {
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{}",
-        json!({"scenes": scenes, "held": scenes, "seconds": tenths(seconds), "seed": seed})
+        json!({"scenes": scenes, "held": held, "seconds": tenths(seconds), "seed": seed})
     );
-    Ok(())
+    ensure(held == scenes, || format!("{} of {scenes} scenes did not hold", scenes - held))
 }
 
 /// What is told of a scene that held.
