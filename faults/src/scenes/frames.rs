@@ -17,7 +17,7 @@ const AT_ONCE: usize = 50;
 
 /// What a client says after its handshake, from its first byte to its close.
 fn conversation() -> Vec<u8> {
-    let mut bytes = masked(TEXT, br#"{"type":"open","channel":"cut"}"#);
+    let mut bytes = masked(TEXT, br#"{"type":"open","channel":"where nobody talks"}"#);
     bytes.extend(masked(TEXT, publication("cut", "\"whole\"").as_bytes()));
     bytes.extend(masked(PING, b"between"));
     let long = publication("cut", &format!("\"{}\"", "p".repeat(130)));
