@@ -145,10 +145,9 @@ async fn served_at_once(server: &Server) -> Outcome {
 
 /// The program's own log tells of no error but those, and of no panic.
 fn nothing_failed(server: &Server, expected: &[&str]) -> Outcome {
-    for line in server.said() {
+    let failed = server.said(|line| {
         let known = line["message"].as_str().is_some_and(|message| expected.contains(&message));
-        let failed = !known && (line["level"] == "ERROR" || line.as_str().is_some());
-        ensure(!failed, || format!("the program said {line}"))?;
-    }
-    Ok(())
+        !known && (line["level"] == "ERROR" || line.is_string())
+    });
+    ensure(failed.is_empty(), || format!("the program said {failed:?}"))
 }

@@ -103,12 +103,12 @@ impl Server {
         let mut server = Server { child, hub: nowhere, admin: nowhere, said, log: Some(log) };
         wait_until("the program says where it listens", async || {
             let ended = server.child.try_wait()?;
-            ensure(ended.is_none(), || format!("the program ended: {:?}", server.said()))?;
-            for line in server.said() {
+            ensure(ended.is_none(), || format!("the program ended: {:?}", server.said(|_| true)))?;
+            for line in server.said(|line| line["message"] == "listening") {
                 let address = line["address"].as_str().and_then(|address| address.parse().ok());
-                match (line["message"].as_str(), line["listener"].as_str(), address) {
-                    (Some("listening"), Some("hub"), Some(address)) => server.hub = address,
-                    (Some("listening"), Some("admin"), Some(address)) => server.admin = address,
+                match (line["listener"].as_str(), address) {
+                    (Some("hub"), Some(address)) => server.hub = address,
+                    (Some("admin"), Some(address)) => server.admin = address,
                     _ => {}
                 }
             }
@@ -133,9 +133,15 @@ impl Server {
         self.child.id()
     }
 
-    /// What it has logged so far, line by line; what is not JSON as text.
-    pub fn said(&self) -> Vec<Value> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The lines that it has logged so far and that `wanted` says yes to; what is not JSON is a text.
+    pub fn said(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().filter(|line| wanted(line)).cloned().collect()
+    }
+
+    /// How often it has logged a line with this message.
+    pub fn told(&self, message: &str) -> usize {
+        self.said(|line| line["message"] == message).len()
     }
 
     /// Waits until it has logged a line with this message.
@@ -143,10 +149,7 @@ impl Server {
     /// # Errors
     /// It does not.
     pub async fn says(&self, message: &str) -> Outcome {
-        wait_until(&format!("the log says {message:?}"), async || {
-            Ok(self.said().iter().any(|line| line["message"] == message))
-        })
-        .await
+        wait_until(&format!("the log says {message:?}"), async || Ok(self.told(message) > 0)).await
     }
 
     /// What it holds at this moment.

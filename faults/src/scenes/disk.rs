@@ -29,7 +29,7 @@ struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
     fn mount(folder: &'a Path) -> Outcome<Disk<'a>> {
-        let options = c"size=64k,mode=0700";
+        let options = c"size=512k,mode=0700";
         let mounted = mount("tmpfs", folder, "tmpfs", MountFlags::empty(), Some(options));
         mounted.during("a small disk takes the right to mount (root), or leave this scene out")?;
         Ok(Disk(folder))

@@ -213,7 +213,7 @@ async fn nothing_is_left(server: &Server) -> Outcome<u64> {
         Ok(held.iter().all(|name| page.get(name) == 0.0))
     })
     .await?;
-    let failed = server.said().into_iter().find(|line| line["level"] == "ERROR");
-    ensure(failed.is_none(), || format!("the program said {failed:?}"))?;
+    let failed = server.said(|line| line["level"] == "ERROR");
+    ensure(failed.is_empty(), || format!("the program said {failed:?}"))?;
     Ok(connections as u64)
 }
