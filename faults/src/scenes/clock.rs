@@ -59,7 +59,8 @@ pub(super) async fn play(stage: &Stage<'_>) -> Outcome<Figures> {
     let bystanders = Bystanders::start(server.hub(), ledger.clone()).await?;
     let mut client = Client::connect(server.hub()).await?;
     let (mut newest, mut messages) = (None, 0);
-    let mut pace = interval(Duration::from_millis(2));
+    // Two commands each, below the rate of commands that a client may send for long.
+    let mut pace = interval(Duration::from_millis(5));
     let mut ahead = 0;
     for _ in 0..stage.either(1, 20) {
         for seconds in STEPS {
