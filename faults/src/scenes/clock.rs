@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Figures, Stage};
 use crate::{
@@ -61,6 +61,7 @@ pub(super) async fn play(stage: &Stage<'_>) -> Outcome<Figures> {
     let (mut newest, mut messages) = (None, 0);
     // Two commands each, below the rate of commands that a client may send for long.
     let mut pace = interval(Duration::from_millis(5));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ahead = 0;
     for _ in 0..stage.either(1, 20) {
         for seconds in STEPS {

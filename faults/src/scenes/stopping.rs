@@ -72,7 +72,9 @@ async fn stopped(setup: &Setup) -> Outcome<(u64, u64, Duration)> {
     let mut all = Vec::new();
     for listener in listeners {
         let heard = listener.ended().await?;
-        let told = heard.end == End::Dropped(Some(1001));
+        // Ten frames a second may be too few for this flood on a slow machine; then it is told so.
+        let too_slow = heard.name.ends_with("Batches") && heard.end == End::Dropped(Some(4000));
+        let told = too_slow || heard.end == End::Dropped(Some(1001));
         ensure(told, || format!("{} is told 1001, not {:?}", heard.name, heard.end))?;
         all.push(heard);
     }
@@ -82,8 +84,10 @@ async fn stopped(setup: &Setup) -> Outcome<(u64, u64, Duration)> {
     // The log has gone with the program: what the first listener heard stands for it.
     let log: Vec<(Id, String)> = all[0].ids.iter().map(|id| (*id, CHANNEL.to_owned())).collect();
     for mut heard in all {
-        // Told before the close frame, so that nothing may be missing.
-        heard.end = End::Stayed;
+        if heard.end == End::Dropped(Some(1001)) {
+            // Told before the close frame, so that nothing may be missing.
+            heard.end = End::Stayed;
+        }
         ledger.heard(heard);
     }
     let verdict = ledger.judge(&log)?;
