@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    config::{Flag, PublicUrl, Sources},
+    config::{Flag, Sources},
     healthcheck,
 };
 
@@ -19,8 +19,8 @@ use crate::{
     about,
     after_help = "Every setting can also be given in a file or as an environment variable, such as\n\
                   SKYNET_HUB__LISTEN=127.0.0.1:9000. `skynet default-config` lists them all.\n\n\
-                  Exit codes: 0 all is well, 1 what was checked is not, 64 command line, 69 port, state folder or\n\
-                  output not to be had, 78 configuration."
+                  Exit codes: 0 all is well, 1 what was checked is not, 64 command line, 69 port, certificate,\n\
+                  state or output not to be had, 78 configuration."
 )]
 pub struct Cli {
     /// What to do; nothing means to serve.
@@ -53,9 +53,10 @@ pub enum Command {
     Token,
     /// Ask the running hub whether it is ready; exit code 0 if it is, else 1
     Healthcheck {
-        /// The hub's admin listener; without it, the one that the configuration stands for
-        #[arg(long, value_name = "URL", value_parser = healthcheck::read_url)]
-        url: Option<PublicUrl>,
+        /// The hub's admin listener, http(s)://HOST:PORT or unix:PATH; without it, the one that the configuration
+        /// stands for
+        #[arg(long, value_name = "URL")]
+        url: Option<healthcheck::Target>,
         /// How long the answer may take, from 1ms to 1h
         #[arg(
             long,
@@ -177,7 +178,7 @@ mod tests {
     fn a_health_check_needs_no_argument_and_takes_none_that_makes_no_sense() {
         let timeout = Duration::from_secs(3);
         assert_eq!(parse(&["healthcheck"]).command(), Command::Healthcheck { url: None, timeout });
-        let url = Some(healthcheck::read_url("http://localhost:1").unwrap());
+        let url = Some("http://localhost:1".parse().unwrap());
         assert_eq!(
             parse(&["healthcheck", "--url", "http://localhost:1"]).command(),
             Command::Healthcheck { url, timeout }

@@ -15,10 +15,11 @@ pub enum Exit {
     Bad = 1,
     /// The command line cannot be read (`EX_USAGE`).
     Usage = 64,
-    /// Something that is needed is not to be had: a port, the state folder, standard output
-    /// (`EX_UNAVAILABLE`). Trying again may help.
+    /// Something that is needed is not to be had: a port, a certificate, the state folder and what is
+    /// kept there, standard output (`EX_UNAVAILABLE`). Trying again may help.
     Unavailable = 69,
-    /// The configuration cannot be used, or that of the game which was to be checked (`EX_CONFIG`).
+    /// The configuration cannot be used, that of the game which was to be checked, or the sockets that
+    /// the service manager has handed over (`EX_CONFIG`).
     /// Trying again does not help.
     Configuration = 78,
 }
@@ -40,7 +41,7 @@ impl Exit {
             Self::Bad => "what was checked is not well (healthcheck, cc-config --check)",
             Self::Usage => "the command line cannot be read",
             Self::Unavailable => {
-                "a port, the state folder or standard output is not to be had; another try may help"
+                "a port, a certificate, the state or standard output is not to be had; another try may help"
             }
             Self::Configuration => {
                 "the configuration cannot be used; no other try helps before it is changed"

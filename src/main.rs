@@ -15,10 +15,12 @@ use skynet::{
     app::App,
     cc_config,
     cli::{self, Cli, Command},
-    config::{self, Config, DEFAULT_FILE, Loaded, PublicUrl},
+    config::{self, Config, DEFAULT_FILE, Loaded},
     descriptors,
     exit::Exit,
-    healthcheck, manual, shutdown, telemetry,
+    healthcheck::{self, Target},
+    http::Inherited,
+    manual, shutdown, telemetry,
 };
 
 /// Turns of tasks between two looks at the sockets.
@@ -43,8 +45,8 @@ fn main() -> ExitCode {
         // Asked so, it does not depend on a file that somebody is just editing.
         Command::Healthcheck { url: Some(url), timeout } => health(&url, timeout),
         Command::Healthcheck { url: None, timeout } => {
-            configured(cli, |loaded| match healthcheck::url(&loaded.config.admin) {
-                Ok(url) => health(&url, timeout),
+            configured(cli, |loaded| match Target::of(&loaded.config) {
+                Ok(target) => health(&target, timeout),
                 Err(error) => fail(Exit::Configuration, error),
             })
         }
@@ -70,8 +72,25 @@ fn main() -> ExitCode {
         Command::Token => configured(cli, |loaded| token(&loaded.config)),
         Command::Serve => configured(cli, |loaded| match serve(loaded) {
             Ok(()) => Exit::Good.into(),
-            Err(error) => fail(Exit::Unavailable, error),
+            Err(Failure { exit, text }) => fail(exit, text),
         }),
+    }
+}
+
+/// Why the hub cannot run.
+struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, text: impl Display) -> Self {
+        Self { exit, text: text.to_string() }
+    }
+
+    /// Something of the system's is not to be had.
+    fn unavailable(text: impl Display) -> Self {
+        Self::new(Exit::Unavailable, text)
     }
 }
 
@@ -98,18 +117,18 @@ fn token(config: &Config) -> ExitCode {
 }
 
 /// Asks a running hub whether it is ready, and prints one line.
-fn health(url: &PublicUrl, timeout: Duration) -> ExitCode {
-    match healthcheck::ask(url, timeout) {
+fn health(target: &Target, timeout: Duration) -> ExitCode {
+    match healthcheck::ask(target, timeout) {
         Ok(()) => print("ready\n"),
         Err(error) => fail(Exit::Bad, error),
     }
 }
 
 /// Runs the hub until a signal ends it.
-fn serve(mut loaded: Loaded) -> Result<(), String> {
+fn serve(mut loaded: Loaded) -> Result<(), Failure> {
     let config = &mut loaded.config;
     // Dropped last, so that the last lines are written.
-    let _log = telemetry::start(&config.telemetry)?;
+    let _log = telemetry::start(&config.telemetry).map_err(Failure::unavailable)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -132,14 +151,24 @@ fn serve(mut loaded: Loaded) -> Result<(), String> {
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build()
-        .map_err(|error| format!("the runtime cannot start: {error}"))?
+        .map_err(|error| Failure::unavailable(format_args!("the runtime cannot start: {error}")))?
         .block_on(async {
-            let stop = shutdown::requested()
-                .map_err(|error| format!("signals cannot be listened for: {error}"))?;
-            let app = App::build(loaded).await.map_err(|error| error.to_string())?;
+            let stop = shutdown::requested().map_err(|error| {
+                Failure::unavailable(format_args!("signals cannot be listened for: {error}"))
+            })?;
+            let app = build(loaded).await?;
             app.run(stop).await;
             Ok(())
         })
+}
+
+/// Builds the program, on the sockets that the service manager has bound for it, if there are any.
+async fn build(loaded: Loaded) -> Result<App, Failure> {
+    #[cfg(unix)]
+    let inherited = Inherited::take().map_err(|error| Failure::new(Exit::Configuration, error))?;
+    #[cfg(not(unix))]
+    let inherited = Inherited::default();
+    App::build_on(loaded, inherited).await.map_err(|error| Failure::new(error.exit(), error))
 }
 
 /// Prints what was asked for; a reader that has gone, such as `head`, is no failure.

@@ -65,5 +65,7 @@ fn a_health_check_asks_where_the_configuration_says_and_needs_none_when_told_whe
     assert_eq!(bad.code, CONFIGURATION);
     let told = ["--url", "http://127.0.0.1:1", "--set", "limits.max_clients=0"];
     assert_has(&run_with(&told).failed(1), &["http://127.0.0.1:1/readyz"]);
-    assert_eq!(run_with(&["--url", "https://127.0.0.1:1"]).code, USAGE);
+    for url in ["127.0.0.1:1", "unix:admin.sock", "ftp://127.0.0.1:1"] {
+        assert_eq!(run_with(&["--url", url]).code, USAGE, "{url}");
+    }
 }

@@ -1,9 +1,6 @@
 //! The end: what is stopped accepts nobody, sends what is queued, pings, and closes with 1001.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{net::TcpListener, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -13,7 +10,7 @@ use tokio::{
 use crate::support::{
     TestApp, config,
     json::Json,
-    process::{Process, program, run_to_end},
+    process::{Process, run_to_end},
     raw::{CLOSE, Frame, PING, PONG, Raw, TEXT, masked, parsed, publication, upgrade},
     unhurried, wait_until,
 };
@@ -181,7 +178,7 @@ async fn the_program_ends_well_on_ctrl_c() {
 
 /// A program told to stop while somebody does not read what is queued for it.
 #[cfg(unix)]
-async fn stuck() -> (Process, Raw) {
+pub async fn stuck() -> (Process, Raw) {
     let hub = Process::start(ROOMY);
     let mut slow = Raw::narrow(hub.hub()).await;
     slow.open("\"x\"").await;
@@ -194,38 +191,6 @@ async fn stuck() -> (Process, Raw) {
     })
     .await;
     (hub, slow)
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn the_health_check_follows_the_hub_from_ready_to_stopping_to_gone() {
-    let running = Process::start(&[]);
-    assert_eq!(health(running.admin()), (Some(0), "ready\n".into(), String::new()));
-    let (mut hub, _slow) = stuck().await;
-    let address = hub.admin();
-    let (code, _, said) = health(address);
-    assert_eq!(code, Some(1));
-    assert_eq!(
-        said,
-        format!("skynet: not ready: http://{address}/readyz answers 503 (stopping)\n")
-    );
-    hub.signal("TERM");
-    hub.exit().await;
-    let (code, _, said) = health(address);
-    assert_eq!(code, Some(1));
-    assert!(said.contains("cannot be asked"), "{said}");
-}
-
-/// What `skynet healthcheck` ends with and says about the hub whose configuration has this address.
-#[cfg(unix)]
-fn health(admin: SocketAddr) -> (Option<i32>, String, String) {
-    let done = program(&[("SKYNET_ADMIN__LISTEN", &admin.to_string())])
-        .arg("healthcheck")
-        .stdout(std::process::Stdio::piped())
-        .output()
-        .expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("it is text");
-    (done.status.code(), text(done.stdout), text(done.stderr))
 }
 
 #[cfg(unix)]
