@@ -68,6 +68,8 @@ class Server:
 
     dialect = "skynet"
     path = "/connect"
+    # The scenes that it plays by itself; none is all of them.
+    scenes = None
     # It sends its listeners what they published themselves.
     echo = False
     # Debian's packages that it needs.
@@ -97,9 +99,10 @@ class Skynet(Server):
     about = "Skynet, limits.messages_per_second and message_burst raised, all else as shipped"
     RAISED = {"LIMITS__MESSAGES_PER_SECOND": "1000000", "LIMITS__MESSAGE_BURST": "1000000"}
 
-    def __init__(self, name, binary=None, settings=None):
+    def __init__(self, name, binary=None, settings=None, scenes=None):
         super().__init__(name)
         self.binary = binary
+        self.scenes = scenes
         self.settings = settings or {}
         if binary or settings:
             what = [
@@ -210,6 +213,9 @@ class Mosquitto(Server):
 
 SERVERS = [
     Skynet("skynet"),
+    # What two settings give and cost, where that shows: a column of its own for a scene or two.
+    Skynet("pace2", settings={"DELIVERY__INTERVAL": "2ms"}, scenes=("paced-100",)),
+    Skynet("no-uring", settings={"DELIVERY__IO_URING": "off"}, scenes=("paced-100", "many")),
     Floor(
         "floor-each",
         "each",

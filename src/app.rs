@@ -5,8 +5,8 @@
 
 use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, ListedChannel, Loaded};
-use crate::gateway::{Entrance, Gateway};
+use crate::config::{Config, Effective, IoUring, ListedChannel, Loaded};
+use crate::gateway::{Entrance, Gateway, Ring};
 use crate::http::{self, Counted, Limits, Routes, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
@@ -44,6 +44,10 @@ const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
 pub struct App {
     hub: Hub,
     gateway: Gateway,
+    /// What makes many writes by one system call.
+    ring: Option<Ring>,
+    /// Least time between two passes of writing.
+    pass_interval: Duration,
     metrics: Arc<Metrics>,
     effective: Effective,
     /// Reads on from who can reach the hub.
@@ -79,6 +83,8 @@ pub enum StartError {
     },
     /// The file of bans cannot be read: to start without it would let the banned in.
     Bans(BansFileError),
+    /// io_uring is asked for and cannot be had.
+    IoUring(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -86,6 +92,14 @@ impl fmt::Display for StartError {
         let (setting, address, error) = match self {
             Self::Listen { setting, address, error } => (setting, address, error),
             Self::Bans(error) => return write!(f, "{error}"),
+            Self::IoUring(error) => {
+                return write!(
+                    f,
+                    "io_uring cannot be had here: {error}; containers and \
+                     kernel.io_uring_disabled forbid it, and old kernels have none; \
+                     delivery.io_uring = \"auto\" does without it"
+                );
+            }
         };
         match error.kind() {
             io::ErrorKind::AddrInUse => write!(
@@ -116,7 +130,8 @@ impl App {
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, or the file of bans cannot be read.
+    /// An address cannot be bound, the file of bans cannot be read, or io_uring is asked for and
+    /// cannot be had.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         let Loaded { config, effective } = loaded.into();
@@ -130,12 +145,15 @@ impl App {
             hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
         }
         hub.count_channels(counted_channels(&config));
+        let ring = ring(config.delivery.io_uring).map_err(StartError::IoUring)?;
         let metrics = Arc::new(Metrics::new());
         let entrance = Entrance::new(&config);
         let what_guests_may = what_guests_may(&entrance);
         let (access, tokens_kept) = access(&config).unzip();
         Ok(Self {
             gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
+            ring,
+            pass_interval: config.delivery.interval,
             hub,
             metrics,
             effective,
@@ -194,7 +212,7 @@ impl App {
         }
         let hub = service(hub_pages, "hub", max_connections);
         tasks.spawn(hub.serve(self.hub_listener, hub_stops));
-        tasks.spawn(self.gateway.run());
+        tasks.spawn(self.gateway.run(self.ring, self.pass_interval));
 
         shutdown.await;
 
@@ -222,6 +240,7 @@ impl App {
                 command_limits: self.gateway.command_limits(),
                 max_body_bytes: self.max_body_bytes,
                 stopping: stopping.clone(),
+                uses_io_uring: Box::new(self.gateway.uses_ring()),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
         });
@@ -330,6 +349,16 @@ const USUAL: [(&str, &[&str]); 10] = [
 
 /// Routes that a slash may follow.
 const SLASHED: [&str; 2] = ["/connect", "/docs"];
+
+/// What makes many writes by one system call, if it is wanted and can be had.
+fn ring(wanted: IoUring) -> io::Result<Option<Ring>> {
+    let (ring, why_not) = Ring::find(wanted)?;
+    match why_not {
+        None => info!(io_uring = ring.is_some(), "delivery"),
+        Some(error) => info!(io_uring = false, %error, "delivery: io_uring cannot be had here"),
+    }
+    Ok(ring)
+}
 
 type Pages = BoxEndpoint<'static, Response>;
 

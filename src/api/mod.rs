@@ -63,6 +63,8 @@ pub struct Api {
     pub max_body_bytes: usize,
     /// Turns true when streams are to end.
     pub stopping: watch::Receiver<bool>,
+    /// Tells whether many clients are written to by one system call.
+    pub uses_io_uring: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether the listener is the hub's too.
     pub placement: Placement,
 }
@@ -85,6 +87,7 @@ struct Shared {
     started: SystemTime,
     started_instant: Instant,
     stopping: watch::Receiver<bool>,
+    uses_io_uring: Box<dyn Fn() -> bool + Send + Sync>,
     remembered: Remembered,
 }
 
@@ -136,6 +139,7 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
         started: SystemTime::now(),
         started_instant: Instant::now(),
         stopping: api.stopping,
+        uses_io_uring: api.uses_io_uring,
         remembered: Remembered::default(),
     });
     let service = document::service(operations(&shared));

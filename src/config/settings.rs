@@ -267,7 +267,7 @@ mod tests {
             ("telemetry.level", "[telemetry] has log, format"),
             (
                 "database.url",
-                "the sections are hub, guests, admin, limits, message_log, metrics, telemetry",
+                "the sections are hub, guests, admin, limits, delivery, message_log, metrics, telemetry",
             ),
         ] {
             let text = complaint(key, in_file());

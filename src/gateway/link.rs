@@ -11,6 +11,8 @@ use socket2::SockRef;
 #[cfg(unix)]
 use std::io::Read;
 use std::io::{self, IoSlice};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -55,6 +57,12 @@ impl Link {
     /// The socket.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The socket, for a write that is made beside [`Self::send`] while nothing is left.
+    #[cfg(target_os = "linux")]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Reads what the socket has into `buffer`, without waiting. After a read that does not fill it the
@@ -217,15 +225,17 @@ impl Links {
         key: impl Fn(&T) -> ClientKey,
         mut act: impl FnMut(&mut T, &Link),
     ) {
-        let by_slot = self.by_slot();
+        let open = self.open();
         for item in items {
-            let key = key(item);
-            if let Some(Some(link)) = by_slot.get(key.slot())
-                && link.key == key
-            {
+            if let Some(link) = open.get(key(item)) {
                 act(item, link);
             }
         }
+    }
+
+    /// The links as they are now; none comes or goes while this is kept.
+    pub fn open(&self) -> Open<'_> {
+        Open(self.by_slot())
     }
 
     /// Takes note of how many bytes of unfinished frames a session keeps. If that is too much for
@@ -258,5 +268,15 @@ impl Links {
 
     fn by_slot(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
         self.by_slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The links, held as they are.
+pub struct Open<'a>(MutexGuard<'a, Vec<Option<Arc<Link>>>>);
+
+impl Open<'_> {
+    /// The link of a client, if it has one.
+    pub fn get(&self, key: ClientKey) -> Option<&Link> {
+        self.0.get(key.slot())?.as_deref().filter(|link| link.key == key)
     }
 }
