@@ -21,10 +21,10 @@ import subprocess
 import sys
 
 import tables
-from scenes import SCENES
+from scenes import SCENES, SETTINGS
 from servers import SERVERS, Place, Problem, Running, Skynet, build, install
 
-QUICK_SERVERS = ["skynet", "floor-each", "floor-coalesce", "uws", "ws"]
+QUICK_SERVERS = ["skynet", *SETTINGS, "floor-each", "floor-coalesce", "uws", "ws"]
 
 
 def arguments():

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import time
 
+from scenes import SETTINGS
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 DEADLINE_S = 15
@@ -213,9 +215,7 @@ class Mosquitto(Server):
 
 SERVERS = [
     Skynet("skynet"),
-    # What two settings give and cost, where that shows: a column of its own for a scene or two.
-    Skynet("pace2", settings={"DELIVERY__INTERVAL": "2ms"}, scenes=("paced-100",)),
-    Skynet("no-uring", settings={"DELIVERY__IO_URING": "off"}, scenes=("paced-100", "many")),
+    *(Skynet(name, settings=settings, scenes=scenes) for name, (settings, scenes) in SETTINGS.items()),
     Floor(
         "floor-each",
         "each",

@@ -17,7 +17,8 @@ const MOST_INTERVAL: Duration = Duration::from_millis(100);
 pub struct DeliveryConfig {
     /// Whether many writes are made by one system call.
     pub io_uring: IoUring,
-    /// Least time between two passes of writing, 0 to 100 ms; what is queued meanwhile leaves together.
+    /// Least time between two passes of writing, 0 to 100 ms; what is queued meanwhile leaves
+    /// together.
     #[serde(with = "units::duration")]
     pub interval: Duration,
 }

@@ -5,7 +5,8 @@
 //! task. Between taking and reporting back there is no await: nothing else runs on this thread.
 //!
 //! Where passes have a least interval, the first message after a pause leaves at once, and what is
-//! queued in the interval after it leaves in one pass at its end: events, results and closings alike.
+//! queued in the interval after it leaves in one pass at its end: events, results and closings
+//! alike.
 
 use super::link::Links;
 use super::ring::Ring;
@@ -13,6 +14,7 @@ use crate::hub::{Hub, Job};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
@@ -50,18 +52,16 @@ impl Flusher {
             if !interval.is_zero() {
                 sleep_until(next_pass).await;
             }
-            // Who is listed later waits for the next pass, which comes at once if there is no interval.
+            // Who is listed later waits for the next pass.
             let mut waiting = self.hub.jobs_waiting();
             while self.turn() {
-                tokio::task::yield_now().await;
+                yield_now().await;
                 waiting = waiting.saturating_sub(TURN);
-                if waiting == 0 {
+                if waiting == 0 && !interval.is_zero() {
                     break;
                 }
             }
-            if !interval.is_zero() {
-                next_pass = Instant::now() + interval;
-            }
+            next_pass = Instant::now() + interval;
         }
     }
 

@@ -108,8 +108,8 @@ impl Gateway {
         route.catch_error(no_such_page).map_to_response()
     }
 
-    /// Writes to all clients, by `ring` if there is one and with at least `interval` between two passes,
-    /// and pings them, for ever.
+    /// Writes to all clients, by `ring` if there is one and with at least `interval` between two
+    /// passes, and pings them, for ever.
     pub fn run(self, ring: Option<Ring>, interval: Duration) -> impl Future<Output = ()> {
         let keepalive = keepalive(self.hub.clone(), self.ping_interval);
         let (links, uses_ring) = (self.shared.links.clone(), self.shared.uses_ring.clone());

@@ -1,8 +1,8 @@
 //! The writes of a turn of the flusher by one system call, where the system can do that.
 //!
-//! Only what pays is written so: small single runs of bytes to several clients. The rest, and what a socket did not
-//! take, is for the ordinary way, which the flusher goes afterwards; so is everything on other
-//! systems than Linux.
+//! Only what pays is written so: small single runs of bytes to several clients. The rest, and what a
+//! socket did not take, is for the ordinary way, which the flusher goes afterwards; so is everything
+//! on other systems than Linux.
 
 use super::link::Links;
 use crate::config::IoUring;
@@ -12,8 +12,9 @@ use std::io;
 /// Fewer writes than this are made one by one: a ring costs more to go through than they save.
 const LEAST_JOBS: usize = 2;
 
-/// Runs of more bytes than this are written by themselves.
-const MOST_BYTES: usize = 16 * 1024;
+/// Runs of more bytes than this are written by themselves: of what they cost the way into the
+/// system is little, and by a ring they cost more than without.
+const MOST_BYTES: usize = 4 * 1024;
 
 /// The system's way to make many writes by one call.
 #[derive(Debug)]

@@ -275,8 +275,8 @@ impl Hub {
         self.state().jobs_waiting()
     }
 
-    /// Reports what became of the jobs; sets which sessions are to be woken. True if there are more to
-    /// be taken.
+    /// Reports what became of the jobs; sets which sessions are to be woken. True if there are more
+    /// to be taken.
     pub fn settle(&self, jobs: &mut [Job]) -> bool {
         let mut state = self.state();
         state.settle(jobs);

@@ -1,5 +1,5 @@
-//! How what is queued is written: the same for clients whichever way, by one system call for many or by
-//! one for each, and with a pause between passes or without.
+//! How what is queued is written: the same for clients whichever way, by one system call for many or
+//! by one for each, and with a pause between passes or without.
 
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ fn configured((io_uring, interval): (IoUring, Duration)) -> Config {
     config
 }
 
-/// A message of this number, of a size that goes through all that are written differently: small, shared by
-/// listeners, larger than a socket takes at once.
+/// A message of this number, of a size that goes through all that are written differently: small,
+/// shared by listeners, larger than a socket takes at once.
 fn message(number: usize) -> String {
     let size = [1, 40, 700, 3, 9_000, 20, 110_000, 5][number % 8];
     format!(r#"{{"n":{number},"pad":"{}"}}"#, "p".repeat(size))
@@ -123,7 +123,7 @@ async fn whichever_way_is_taken_those_who_go_in_the_middle_keep_nobody_from_anyt
             for round in 0..10 {
                 let going = join_all((0..5).map(|_| app.listener("\"way\""))).await;
                 let numbers = round * 20..round * 20 + 20;
-                // They go with what they were sent unread, so that the next write is answered by a reset.
+                // They leave unread what they were sent, so that the next write meets a reset.
                 let leaving = async { drop(going) };
                 let hearing = staying.iter_mut().map(|client| hear(client, numbers.clone()));
                 let publishing = publish(&mut publisher, numbers.clone());

@@ -1,15 +1,15 @@
 //! Sends to many sockets by one system call, through Linux's io_uring.
 //!
-//! A [`Ring`] takes a list of sends, hands all of them to the system together, and returns when every
-//! one of them has come to its end: nothing is under way between two calls. No send waits for a socket
-//! that is full; it then says `WouldBlock`, as on a socket that does not block.
+//! A [`Ring`] takes a list of sends, hands all of them to the system together, and returns when
+//! every one of them has come to its end: nothing is under way between two calls. No send waits for
+//! a socket that is full; it then says `WouldBlock`, as on a socket that does not block.
 //!
-//! It does nothing else: no reading, no accepting, no waiting, no vectored sends. On other systems than
-//! Linux the crate is empty.
+//! It does nothing else: no reading, no accepting, no waiting, no vectored sends. On other systems
+//! than Linux the crate is empty.
 //!
 //! The one `unsafe` of the program is here. What makes it sound is that [`Ring::send_all`] borrows
-//! sockets and bytes until it returns, and that it does not return, nor unwind, while the system may still look
-//! at them.
+//! sockets and bytes until it returns, and that it does not return, nor unwind, while the system may
+//! still look at them.
 
 #![cfg(target_os = "linux")]
 
@@ -69,8 +69,8 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring, after a test that it does what it is for: a send that arrives, and one to a full socket
-    /// that does not wait.
+    /// A ring, after a test that it does what it is for: a send that arrives, and one to a full
+    /// socket that does not wait.
     ///
     /// # Errors
     /// The system has no io_uring (`ENOSYS`), forbids it (`EPERM`, as containers do), has no memory to
@@ -92,9 +92,10 @@ impl Ring {
         self.ring.is_some()
     }
 
-    /// Sends all of `sends`, each as far as its socket takes it at once, and returns what became of them, in
-    /// whatever order. No signal is raised by a socket whose peer is gone. A send that nothing is said
-    /// of has not been made: the system would not go on, and the ring [is not usable](Self::is_usable) any more.
+    /// Sends all of `sends`, each as far as its socket takes it at once, and returns what became of
+    /// them, in whatever order. No signal is raised by a socket whose peer is gone. A send that
+    /// nothing is said of has not been made: the system would not go on, and the ring
+    /// [is not usable](Self::is_usable) any more.
     pub fn send_all<'a>(&mut self, sends: impl IntoIterator<Item = Send<'a>>) -> &[Sent] {
         // Nothing of the caller runs between here and the last result but this iterator, and that
         // before the ring is told anything.
@@ -145,11 +146,11 @@ fn entry(send: Send<'_>) -> squeue::Entry {
 /// Makes these sends, at most [`AT_ONCE`]; appends what became of them. False if the ring is to be
 /// dropped, since the system has not taken all of them; none is under way then either.
 fn send_some(ring: &mut IoUring, entries: &[squeue::Entry], sent: &mut Vec<Sent>) -> bool {
-    // SAFETY: what the entries point to, sockets and bytes, is borrowed by the caller of `send_all`
-    // until it returns. This function, which neither calls the caller's code nor panics from here on
-    // (`sent` has its room), returns only when each entry that the system has taken has had its result, after
-    // which the system does not look at it any more. One that it has not taken it looks at only when
-    // asked to, for which the ring, which `false` drops, is needed.
+    // SAFETY: what the entries point to, sockets and bytes, is borrowed until `send_all` returns.
+    // From here on nothing of the caller runs and nothing panics (`sent` has its room), and this
+    // function returns only when each entry that the system has taken has had its result, after
+    // which the system does not look at it any more. One that it has not taken it looks at only
+    // when asked to by the ring, which the caller drops on `false`.
     let pushed = unsafe { ring.submission().push_multiple(entries) };
     if pushed.is_err() {
         return false;
