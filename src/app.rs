@@ -3,26 +3,27 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
-use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
+use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, IoUring, ListedChannel, Loaded};
+use crate::config::{Config, Effective, IoUring, ListedChannel, ListenAddress, Loaded, TlsConfig};
 use crate::gateway::{Entrance, Gateway, Ring};
-use crate::http::{self, Counted, Limits, Routes, Service};
+use crate::http::{
+    Certificates, Counted, Inherited, Limits, Listener, Opening, Routes, Service, TlsFiles,
+};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
 use crate::pages::{self, Addresses};
 use crate::protocol::{ChannelName, CloseReason};
+pub use crate::start_error::StartError;
 use crate::telemetry;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Response};
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -63,82 +64,65 @@ pub struct App {
     access: Option<Access>,
     /// Kept, because tokens count as gone when nobody could change them any more.
     _tokens: Option<watch::Sender<AdminTokens>>,
-    hub_listener: TcpListener,
+    hub_listener: Listener,
     hub_address: SocketAddr,
+    hub_opening: Opening,
     /// The owner's own listener, unless it is the hub's.
-    admin: Option<(TcpListener, SocketAddr)>,
+    admin: Option<(Listener, ListenAddress)>,
+    admin_opening: Opening,
 }
-
-/// Why the program cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen {
-        /// The setting that asks for it.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The file of bans cannot be read: to start without it would let the banned in.
-    Bans(BansFileError),
-    /// io_uring is asked for and cannot be had.
-    IoUring(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (setting, address, error) = match self {
-            Self::Listen { setting, address, error } => (setting, address, error),
-            Self::Bans(error) => return write!(f, "{error}"),
-            Self::IoUring(error) => {
-                return write!(
-                    f,
-                    "io_uring cannot be had here: {error}; containers and \
-                     kernel.io_uring_disabled forbid it, and old kernels have none; \
-                     delivery.io_uring = \"auto\" does without it"
-                );
-            }
-        };
-        match error.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: port {} is in use by another program; stop that \
-                 program or change {setting}",
-                address.port()
-            ),
-            io::ErrorKind::AddrNotAvailable => write!(
-                f,
-                "cannot listen on {address}: this machine has no address {}; change {setting}",
-                address.ip()
-            ),
-            io::ErrorKind::PermissionDenied => write!(
-                f,
-                "cannot listen on {address}: port {} is reserved for the system; change {setting}",
-                address.port()
-            ),
-            _ => write!(f, "cannot listen on {address}, which {setting} asks for: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 impl App {
     /// Builds the program and binds its listeners; port 0 takes a free port. To be called within
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, the file of bans cannot be read, or io_uring is asked for and
-    /// cannot be had.
+    /// An address cannot be bound, a certificate cannot be used, the file of bans cannot be read, or
+    /// io_uring is asked for and cannot be had.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
+        Self::build_on(loaded, Inherited::default()).await
+    }
+
+    /// [`Self::build`], on listeners that were bound already; what is not among them is bound.
+    ///
+    /// # Errors
+    /// As [`Self::build`], or a listener does not go with the settings.
+    pub async fn build_on(
+        loaded: impl Into<Loaded>,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         let Loaded { config, effective } = loaded.into();
-        let (hub_listener, hub_address) = bind("hub.listen", config.hub.listen)?;
-        let admin = match config.shares_listener() {
-            true => None,
-            false => Some(bind("admin.listen", config.admin.listen)?),
+        let hub_opening = Opening {
+            certificates: certificates("hub.tls", &config.hub.tls)?,
+            announced_by: match config.hub.proxy_protocol {
+                true => config.hub.trusted_proxies.clone().into(),
+                false => Arc::default(),
+            },
+        };
+        let (hub_listener, hub_address) =
+            bind("hub.listen", &config.hub.listen.into(), inherited.hub)?;
+        // The hub's listener has a port in any case.
+        let hub_address = hub_address.tcp().unwrap_or(config.hub.listen);
+        let (admin, admin_opening) = match config.shares_listener() {
+            true if inherited.admin.is_some() => {
+                return Err(StartError::HandedOver(
+                    "a socket was handed over for admin, and admin.listen is the listener of the \
+                     hub; give admin.listen a port of its own, or let the hub's socket be the only one",
+                ));
+            }
+            true => (None, Opening::default()),
+            false => {
+                let certificates = certificates("admin.tls", &config.admin.tls)?;
+                let admin = bind("admin.listen", &config.admin.listen, inherited.admin)?;
+                if certificates.is_some() && admin.1.tcp().is_none() {
+                    return Err(StartError::HandedOver(
+                        "a Unix socket was handed over for admin, and [admin.tls] is set: nobody but \
+                         programs of this machine reaches it; leave [admin.tls] out",
+                    ));
+                }
+                (Some(admin), Opening { certificates, ..Opening::default() })
+            }
         };
         let hub = Hub::new(hub_limits(&config));
         if let Some(path) = &config.admin.bans_file {
@@ -167,7 +151,9 @@ impl App {
             _tokens: tokens_kept,
             hub_listener,
             hub_address,
+            hub_opening,
             admin,
+            admin_opening,
         })
     }
 
@@ -182,8 +168,15 @@ impl App {
     }
 
     /// The address of the owner's listener, which may be the hub's.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin.as_ref().map_or(self.hub_address, |(_, address)| *address)
+    pub fn admin_address(&self) -> ListenAddress {
+        let own = self.admin.as_ref().map(|(_, address)| address.clone());
+        own.unwrap_or(self.hub_address.into())
+    }
+
+    /// The certificates that the listeners speak TLS with, to be read anew while the program runs.
+    pub fn certificates(&self) -> Vec<Certificates> {
+        let all = [&self.hub_opening, &self.admin_opening];
+        all.into_iter().filter_map(|opening| opening.certificates.clone()).collect()
     }
 
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
@@ -198,19 +191,19 @@ impl App {
         let (stop_hub, hub_stops) = watch::channel(false);
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
-        let service = |endpoint, listener, max_connections| {
+        let service = |endpoint, listener, max_connections, opening| {
             let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
-            Service::new(endpoint, limits, self.metrics.clone())
+            Service::new(endpoint, limits, opening, self.metrics.clone())
         };
         let mut max_connections = HANDSHAKES;
         match self.admin {
             Some((listener, _)) => {
-                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS);
+                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS, self.admin_opening);
                 tasks.spawn(admin.serve(listener, admin_stops));
             }
             None => max_connections += ADMIN_CONNECTIONS,
         }
-        let hub = service(hub_pages, "hub", max_connections);
+        let hub = service(hub_pages, "hub", max_connections, self.hub_opening);
         tasks.spawn(hub.serve(self.hub_listener, hub_stops));
         tasks.spawn(self.gateway.run(self.ring, self.pass_interval));
 
@@ -364,12 +357,23 @@ type Pages = BoxEndpoint<'static, Response>;
 
 fn bind(
     setting: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen { setting, address, error };
-    let listener = http::bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
+    address: &ListenAddress,
+    inherited: Option<Listener>,
+) -> Result<(Listener, ListenAddress), StartError> {
+    let failed = |error| StartError::Listen { setting, address: address.clone(), error };
+    let listener = inherited.map_or_else(|| Listener::bind(address), Ok).map_err(failed)?;
+    let bound = listener.address().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The certificate of a listener whose settings stand in `section`, if it has one.
+fn certificates(
+    section: &'static str,
+    config: &TlsConfig,
+) -> Result<Option<Certificates>, StartError> {
+    let Some((certificate, key)) = config.files() else { return Ok(None) };
+    let files = TlsFiles { section, certificate: certificate.into(), key: key.into() };
+    Certificates::read(files).map(Some).map_err(StartError::Tls)
 }
 
 fn hub_limits(config: &Config) -> HubLimits {

@@ -5,8 +5,8 @@
 //! - `handshake`: requests, and the upgrade of those that are a client's.
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
-//! - `link`: a client's socket; `flusher`: the one task that writes to all of them; `ring`: how it
-//!   makes many writes by one system call.
+//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one
+//!   task that writes to all of them; `ring`: how it makes many writes by one system call.
 //! - `rate`: how many commands a client may send.
 
 mod entrance;
@@ -18,6 +18,8 @@ mod link;
 mod rate;
 mod ring;
 mod session;
+mod socket;
+mod tls;
 
 use crate::config::LimitsConfig;
 use crate::hub::Hub;

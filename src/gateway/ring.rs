@@ -74,7 +74,7 @@ mod system {
             let open = links.open();
             let sends = jobs.iter().enumerate().filter_map(|(tag, job)| {
                 let bytes = job.batch.as_single().filter(|bytes| bytes.len() <= MOST_BYTES)?;
-                Some(Send { tag, socket: open.get(job.key)?.descriptor(), bytes })
+                Some(Send { tag, socket: open.get(job.key)?.descriptor()?, bytes })
             });
             for sent in self.0.send_all(sends) {
                 // What went wrong the ordinary way meets again, and deals with.

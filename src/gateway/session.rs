@@ -174,7 +174,7 @@ impl Session {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let (mut left, mut batches) = (self.link.left()?, 0);
         while left > 0 {
-            match self.link.stream().poll_write_ready(cx) {
+            match self.link.socket().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(false),
             }
@@ -200,7 +200,7 @@ impl Session {
         for _ in 0..READS_PER_TURN {
             // Of the two questions before a read this one needs no lock, and mostly it ends the turn.
             if !self.paused {
-                match self.link.stream().poll_read_ready(cx) {
+                match self.link.socket().poll_read_ready(cx) {
                     Poll::Pending => return Turn::Wait,
                     Poll::Ready(Err(_)) => {
                         return Turn::End(End::Gone(CloseReason::ConnectionLost));
@@ -403,7 +403,7 @@ impl Session {
     /// of the end.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
         loop {
-            if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
+            if ready!(self.link.socket().poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Discarded::Gone);
             }
             let seen = SCRATCH.with_borrow_mut(|scratch| match self.link.read(scratch) {

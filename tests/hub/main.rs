@@ -24,13 +24,18 @@ mod order;
 mod pages;
 mod partial;
 mod pings;
+mod proxied;
 mod queues;
 mod rate;
 mod replay;
 mod replay_v2;
 mod rights;
 mod shutdown;
+#[cfg(unix)]
+mod sockets;
 mod support;
+mod tls;
+mod tls_files;
 mod v2;
 #[path = "../cbor/value.rs"]
 mod value;
