@@ -8,7 +8,7 @@ use crate::api::{self, Access, Api, Placement};
 use crate::config::{Config, Effective, IoUring, ListedChannel, ListenAddress, Loaded, TlsConfig};
 use crate::gateway::{Entrance, Gateway, Ring};
 use crate::http::{
-    Certificates, Counted, Inherited, Limits, Listener, Opening, Routes, Service, TlsFiles,
+    Certificates, Counted, Inherited, Limits, Listener, Opening, Routes, Service, TlsFiles, Traced,
 };
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
@@ -17,6 +17,7 @@ use crate::pages::{self, Addresses};
 use crate::protocol::{ChannelName, CloseReason};
 pub use crate::start_error::StartError;
 use crate::telemetry;
+use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Response};
 use std::future::Future;
@@ -31,12 +32,18 @@ use tracing::{info, warn};
 /// How long clients may take to be closed in order when the program stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Unfinished handshakes at a time. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
+/// Unfinished handshakes at a time; for one more, another goes. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
 /// that `descriptors::clamp` leaves beside the clients'.
 const HANDSHAKES: usize = 128;
 
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 96;
+
+/// How slowly the body of a request may come, beside the time for a head.
+const BODY_BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// How slowly an answer may be taken, beside that.
+const ANSWER_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// What the API answers on the hub's listener; all else there is the hub's.
 const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
@@ -60,6 +67,8 @@ pub struct App {
     metrics_need_token: bool,
     /// Where players reach the hub.
     addresses: Addresses,
+    /// Who may say where a request comes from.
+    trusted_proxies: Arc<[IpNet]>,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
     /// Kept, because tokens count as gone when nobody could change them any more.
@@ -147,6 +156,7 @@ impl App {
             capacities: capacities(&config),
             metrics_need_token: config.metrics.require_token,
             addresses: Addresses::new(&config.hub),
+            trusted_proxies: config.hub.trusted_proxies.clone().into(),
             access,
             _tokens: tokens_kept,
             hub_listener,
@@ -192,8 +202,11 @@ impl App {
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
         let service = |endpoint, listener, max_connections, opening| {
-            let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
-            Service::new(endpoint, limits, opening, self.metrics.clone())
+            let (head_timeout, answer_rate) = (self.head_timeout, ANSWER_BYTES_PER_SECOND);
+            let limits = Limits { listener, head_timeout, answer_rate, max_connections };
+            let metrics = self.metrics.clone();
+            let traced = Traced::new(endpoint, self.trusted_proxies.clone(), metrics.clone());
+            Service::new(traced, limits, opening, metrics)
         };
         let mut max_connections = HANDSHAKES;
         match self.admin {
@@ -232,6 +245,8 @@ impl App {
                 effective: self.effective.clone(),
                 command_limits: self.gateway.command_limits(),
                 max_body_bytes: self.max_body_bytes,
+                body_time: self.head_timeout
+                    + Duration::from_secs(1) * (self.max_body_bytes / BODY_BYTES_PER_SECOND) as u32,
                 stopping: stopping.clone(),
                 uses_io_uring: Box::new(self.gateway.uses_ring()),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
@@ -283,6 +298,7 @@ impl App {
             log_lines_dropped: telemetry::dropped_lines(),
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
             api_held_back: access.as_ref().map_or(0, Access::turned_away),
+            addresses_forgotten: gateway.addresses_forgotten(),
         })
     }
 }
@@ -330,7 +346,7 @@ impl Plan {
 const USUAL: [(&str, &[&str]); 10] = [
     ("/", &["200", "304", "400", "421"]),
     ("/admin", &["200", "421"]),
-    ("/connect", &["101", "400", "426", "503"]),
+    ("/connect", &["101", "400", "403", "426", "429", "503"]),
     ("/docs", &["200", "421"]),
     ("/healthz", &["200"]),
     ("/install.lua", &["200", "304", "400"]),
@@ -381,6 +397,7 @@ fn hub_limits(config: &Config) -> HubLimits {
     HubLimits {
         max_clients: limits.max_clients,
         max_channels_per_client: limits.max_channels_per_client,
+        total_open_channels: limits.total_open_channels,
         max_message_bytes: limits.max_message_bytes,
         max_queue_bytes: limits.max_queue_bytes,
         total_queue_bytes: limits.total_queue_bytes,

@@ -21,6 +21,7 @@ mod session;
 mod socket;
 mod tls;
 
+use crate::access::AddressLimits;
 use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -54,6 +55,7 @@ pub struct Gateway {
 struct Shared {
     limits: SessionLimits,
     links: Arc<Links>,
+    addresses: Arc<AddressLimits>,
     metrics: Arc<Metrics>,
     /// Whether the flusher has a ring.
     uses_ring: Arc<AtomicBool>,
@@ -77,10 +79,12 @@ impl Gateway {
         let limits_of_sessions =
             SessionLimits { max_frame_bytes: limits.max_frame_bytes, command, rate };
         let links = Arc::new(Links::new(limits.total_partial_bytes));
+        let addresses = Arc::new(AddressLimits::new(limits));
         Self {
             shared: Arc::new(Shared {
                 limits: limits_of_sessions,
                 links,
+                addresses,
                 metrics,
                 uses_ring: Arc::default(),
             }),
@@ -130,6 +134,11 @@ impl Gateway {
     /// What bounds a command, whoever sends it.
     pub fn command_limits(&self) -> CommandLimits {
         self.shared.limits.command
+    }
+
+    /// Addresses whose pace was forgotten since the start, to make room for that of others.
+    pub fn addresses_forgotten(&self) -> u64 {
+        self.shared.addresses.forgotten()
     }
 
     /// Bytes of unfinished frames of all clients together.

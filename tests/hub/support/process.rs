@@ -42,7 +42,14 @@ pub fn program(settings: &[(&str, &str)]) -> Command {
 impl Process {
     /// Starts the program and waits until it says where it listens.
     pub fn start(settings: &[(&str, &str)]) -> Process {
-        Process::run(program(settings))
+        Process::start_with(&[], settings)
+    }
+
+    /// Starts the program with arguments, and waits until it says where it listens.
+    pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        let mut command = program(settings);
+        command.args(arguments);
+        Process::run(command)
     }
 
     /// Runs a command that becomes the program, and waits as well.
@@ -85,6 +92,11 @@ impl Process {
     /// Where the owner looks.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Its ID in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.
