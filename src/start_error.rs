@@ -34,8 +34,11 @@ impl StartError {
     /// The code that the program ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            // Files are put right, and ports come free, without the settings being touched.
-            Self::Listen { .. } | Self::Tls(_) | Self::Bans(_) => Exit::Unavailable,
+            // Files are put right, ports come free, and systems allow more, without the settings being
+            // touched.
+            Self::Listen { .. } | Self::Tls(_) | Self::Bans(_) | Self::IoUring(_) => {
+                Exit::Unavailable
+            }
             Self::HandedOver(_) => Exit::Configuration,
         }
     }

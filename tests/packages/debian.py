@@ -92,20 +92,23 @@ def the_package_holds_what_it_should(package):
     ]:
         check(re.search(f" {re.escape(path)}$", listing, re.MULTILINE), f"{path} is there", listing)
     # Newer releases have all of /lib below /usr.
-    unit = re.search(r" \./(?:usr/)?lib/systemd/system/skynet\.service$", listing, re.MULTILINE)
-    check(unit, "the unit is there", listing)
+    for unit in ["service", "socket"]:
+        pattern = rf" \./(?:usr/)?lib/systemd/system/skynet\.{unit}$"
+        check(re.search(pattern, listing, re.MULTILINE), f"skynet.{unit} is there", listing)
     check(str(ROOT) not in listing, "nothing of this machine is in it", listing)
 
 
 def the_unit_is_sound_and_as_closed_as_the_readme_says(unit_file, binary, folder):
     # The program need not be installed here for its unit to be read.
     text = unit_file.read_text().replace("/usr/bin/skynet", str(binary.resolve()))
-    read = folder / "skynet.service"
+    read, socket = folder / "skynet.service", folder / "skynet.socket"
     read.write_text(text)
-    said = run("systemd-analyze", "verify", "--man=no", read, also_stderr=True)
+    shutil.copy(unit_file.with_suffix(".socket"), socket)
+    said = run("systemd-analyze", "verify", "--man=no", read, socket, also_stderr=True)
     check(said.strip() == "", "systemd-analyze verify finds nothing", said)
     report = run("systemd-analyze", "security", "--offline=true", "--no-pager", read)
     read.unlink()
+    socket.unlink()
     found = re.search(r"Overall exposure level for skynet\.service: (\S+)", report)
     check(found, "systemd-analyze security gives an exposure", report)
     exposure = float(found[1])
@@ -196,6 +199,8 @@ def a_first_installation_starts_nothing_where_systemd_does_not_run(chroot, owner
     check(user.endswith(":/var/lib/skynet:/usr/sbin/nologin"), "the user cannot log in", user)
     shown = chroot.shell("test -e /etc/systemd/system/multi-user.target.wants/skynet.service && echo yes")
     check(shown == "yes\n", "the unit is to start with the machine")
+    enabled = chroot.shell("find /etc/systemd -name skynet.socket")
+    check(enabled == "", "its port is not systemd's unless the owner says so", enabled)
     outsider = chroot.shell(f"setpriv --reuid=nobody --clear-groups cat {CONFIG}", fails=True)
     check("Permission denied" in outsider, "others cannot read the settings", outsider)
 
@@ -213,6 +218,7 @@ def the_service_runs_and_is_used(chroot, owner, service):
     trace = pathlib.Path(str(chroot.root) + ".trace")
     try:
         service.needs_nothing_that_the_unit_forbids(service.carries_messages, trace)
+        service.does_without_io_uring(service.carries_messages, trace)
     finally:
         trace.unlink(missing_ok=True)
     return token

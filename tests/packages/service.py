@@ -164,12 +164,18 @@ class Service:
 
     def setting(self, key):
         """What a setting is, as the running hub says."""
+        settings = self._asked("config")["settings"]
+        return next(one["value"] for one in settings if one["setting"] == key)
+
+    def uses_io_uring(self):
+        return self._asked("info")["io_uring"]
+
+    def _asked(self, path):
         request = urllib.request.Request(
-            f"http://{ADMIN}/api/v1/config", headers={"Authorization": f"Bearer {self.token()}"}
+            f"http://{ADMIN}/api/v1/{path}", headers={"Authorization": f"Bearer {self.token()}"}
         )
         with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
-            settings = json.load(response)["settings"]
-        return next(one["value"] for one in settings if one["setting"] == key)
+            return json.load(response)
 
     def carries_messages(self):
         with _client() as listener, _client() as sender:
@@ -192,20 +198,19 @@ class Service:
 
     def needs_nothing_that_the_unit_forbids(self, work, trace):
         """Runs it from start to end, with `work` between, and looks at each of its system calls."""
-        self.start("strace", "--follow-forks", "--quiet=all", "--output", trace)
+        self._start_traced(trace)
         work()
-        # strace ends as the program does; it is the program that is told to.
-        parent = self._process.pid
-        child = run("pgrep", "--parent", parent).split()
-        check(len(child) == 1, "strace runs one program", child)
-        os.kill(int(child[0]), signal.SIGTERM)
-        self._ends_with(0)
+        self._stop_traced()
         text = trace.read_text(errors="replace")
         begin = text.index(f'execve("{self.unit.command()[0]}"')
         lines = [line.split(maxsplit=1)[1] for line in text[begin:].splitlines()[1:]]
         made = {found[1] for line in lines if (found := re.match(r"(\w+)\(", line))}
         check(len(made) > 30 and "accept4" in made, "the trace is that of the hub", sorted(made))
-        refused = made - self.unit.system_calls()
+        check("io_uring_setup" in made, "it tries io_uring", sorted(made))
+        allowed = self.unit.system_calls()
+        for call in ["io_uring_setup", "io_uring_enter", "io_uring_register"]:
+            check(call in allowed, f"the unit has nothing against {call}")
+        refused = made - allowed
         check(not refused, "it makes no system call that the unit refuses", sorted(refused))
         families = set(re.findall(r"socket\((AF_\w+)", text[begin:]))
         allowed = set(self.unit.one("RestrictAddressFamilies").split())
@@ -217,6 +222,26 @@ class Service:
             if written:
                 own = written[1].startswith(("/var/lib/skynet/", "/run/skynet/")) or written[1] == "/dev/null"
                 check(own, "it writes into its own folders alone", line)
+
+    def does_without_io_uring(self, work, trace):
+        """Where it is refused as the unit refuses what it does not allow, the rest goes on."""
+        code = self.unit.one("SystemCallErrorNumber")
+        self._start_traced(trace, f"--inject=io_uring_setup:error={code}")
+        check(self.uses_io_uring() is False, "it says that it does without")
+        work()
+        self._stop_traced()
+        check("(INJECTED)" in trace.read_text(errors="replace"), "it was refused")
+
+    def _start_traced(self, trace, *more):
+        self.start("strace", "--follow-forks", "--quiet=all", "--output", trace, *more)
+
+    def _stop_traced(self):
+        # strace ends as the program does; it is the program that is told to.
+        parent = self._process.pid
+        child = run("pgrep", "--parent", parent).split()
+        check(len(child) == 1, "strace runs one program", child)
+        os.kill(int(child[0]), signal.SIGTERM)
+        self._ends_with(0)
 
 
 def _client():
