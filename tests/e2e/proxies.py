@@ -214,11 +214,23 @@ def messages_of_all_sizes_pass_both_ways(proxy):
 def a_quiet_connection_is_kept(proxy):
     with proxy.websocket() as websocket:
         # Answering the hub's pings, and saying nothing of its own.
-        with contextlib.suppress(TimeoutError):
+        try:
             frame = websocket.recv(QUIET_S)
             raise Failure(f"a client that listens to nothing hears {frame}")
+        except ConnectionClosed as end:
+            raise Failure(f"a connection ended that was quiet: {end}") from None
+        except TimeoutError:
+            pass
         answer = ask(websocket, type="open", channel="later")
         check(answer["channels"] == ["later"], f"the connection lives after {QUIET_S} s of silence", answer)
+
+
+def the_hub_sees_the_clients_address_and_believes_nothing_that_it_says(proxy):
+    for said in {}, {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "203.0.113.9, 127.0.0.1"}:
+        with proxy.websocket({**said, "Forwarded": "for=203.0.113.9", "X-Real-IP": "203.0.113.9"}) as websocket:
+            ask(websocket, type="open", channel="chat")
+            seen = only_client(proxy.hub)["address"]
+            check(seen.rsplit(":", 1)[0] == FROM, f"the client is {FROM}, whatever it says: {said}", seen)
 
 
 def a_kick_reaches_the_client_with_its_code(proxy):
@@ -289,6 +301,7 @@ def a_reload_of_nginx_leaves_connections_alone(proxy):
 SCENES = [
     messages_of_all_sizes_pass_both_ways,
     a_quiet_connection_is_kept,
+    the_hub_sees_the_clients_address_and_believes_nothing_that_it_says,
     a_kick_reaches_the_client_with_its_code,
     players_get_the_installer_for_the_address_that_they_asked,
     the_owners_listener_is_out_of_reach,
