@@ -3,26 +3,27 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 
-use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
+use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, ListedChannel, Loaded};
+use crate::config::{Config, Effective, ListedChannel, ListenAddress, Loaded, TlsConfig};
 use crate::gateway::{Entrance, Gateway};
-use crate::http::{self, Counted, Limits, Routes, Service};
+use crate::http::{
+    Certificates, Counted, Inherited, Limits, Listener, Opening, Routes, Service, TlsFiles, Traced,
+};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
 use crate::pages::{self, Addresses};
 use crate::protocol::{ChannelName, CloseReason};
+pub use crate::start_error::StartError;
 use crate::telemetry;
+use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Response};
-use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -30,12 +31,18 @@ use tracing::{info, warn};
 /// How long clients may take to be closed in order when the program stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Unfinished handshakes at a time. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
+/// Unfinished handshakes at a time; for one more, another goes. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
 /// that `descriptors::clamp` leaves beside the clients'.
 const HANDSHAKES: usize = 128;
 
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 96;
+
+/// How slowly the body of a request may come, beside the time for a head.
+const BODY_BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// How slowly an answer may be taken, beside that.
+const ANSWER_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// What the API answers on the hub's listener; all else there is the hub's.
 const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
@@ -55,75 +62,70 @@ pub struct App {
     metrics_need_token: bool,
     /// Where players reach the hub.
     addresses: Addresses,
+    /// Who may say where a request comes from.
+    trusted_proxies: Arc<[IpNet]>,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
     /// Kept, because tokens count as gone when nobody could change them any more.
     _tokens: Option<watch::Sender<AdminTokens>>,
-    hub_listener: TcpListener,
+    hub_listener: Listener,
     hub_address: SocketAddr,
+    hub_opening: Opening,
     /// The owner's own listener, unless it is the hub's.
-    admin: Option<(TcpListener, SocketAddr)>,
+    admin: Option<(Listener, ListenAddress)>,
+    admin_opening: Opening,
 }
-
-/// Why the program cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen {
-        /// The setting that asks for it.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The file of bans cannot be read: to start without it would let the banned in.
-    Bans(BansFileError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (setting, address, error) = match self {
-            Self::Listen { setting, address, error } => (setting, address, error),
-            Self::Bans(error) => return write!(f, "{error}"),
-        };
-        match error.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: port {} is in use by another program; stop that \
-                 program or change {setting}",
-                address.port()
-            ),
-            io::ErrorKind::AddrNotAvailable => write!(
-                f,
-                "cannot listen on {address}: this machine has no address {}; change {setting}",
-                address.ip()
-            ),
-            io::ErrorKind::PermissionDenied => write!(
-                f,
-                "cannot listen on {address}: port {} is reserved for the system; change {setting}",
-                address.port()
-            ),
-            _ => write!(f, "cannot listen on {address}, which {setting} asks for: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 impl App {
     /// Builds the program and binds its listeners; port 0 takes a free port. To be called within
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, or the file of bans cannot be read.
+    /// An address cannot be bound, a certificate cannot be used, or the file of bans cannot be read.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
+        Self::build_on(loaded, Inherited::default()).await
+    }
+
+    /// [`Self::build`], on listeners that were bound already; what is not among them is bound.
+    ///
+    /// # Errors
+    /// As [`Self::build`], or a listener does not go with the settings.
+    pub async fn build_on(
+        loaded: impl Into<Loaded>,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         let Loaded { config, effective } = loaded.into();
-        let (hub_listener, hub_address) = bind("hub.listen", config.hub.listen)?;
-        let admin = match config.shares_listener() {
-            true => None,
-            false => Some(bind("admin.listen", config.admin.listen)?),
+        let hub_opening = Opening {
+            certificates: certificates("hub.tls", &config.hub.tls)?,
+            announced_by: match config.hub.proxy_protocol {
+                true => config.hub.trusted_proxies.clone().into(),
+                false => Arc::default(),
+            },
+        };
+        let (hub_listener, hub_address) =
+            bind("hub.listen", &config.hub.listen.into(), inherited.hub)?;
+        // The hub's listener has a port in any case.
+        let hub_address = hub_address.tcp().unwrap_or(config.hub.listen);
+        let (admin, admin_opening) = match config.shares_listener() {
+            true if inherited.admin.is_some() => {
+                return Err(StartError::HandedOver(
+                    "a socket was handed over for admin, and admin.listen is the listener of the \
+                     hub; give admin.listen a port of its own, or let the hub's socket be the only one",
+                ));
+            }
+            true => (None, Opening::default()),
+            false => {
+                let certificates = certificates("admin.tls", &config.admin.tls)?;
+                let admin = bind("admin.listen", &config.admin.listen, inherited.admin)?;
+                if certificates.is_some() && admin.1.tcp().is_none() {
+                    return Err(StartError::HandedOver(
+                        "a Unix socket was handed over for admin, and [admin.tls] is set: nobody but \
+                         programs of this machine reaches it; leave [admin.tls] out",
+                    ));
+                }
+                (Some(admin), Opening { certificates, ..Opening::default() })
+            }
         };
         let hub = Hub::new(hub_limits(&config));
         if let Some(path) = &config.admin.bans_file {
@@ -145,11 +147,14 @@ impl App {
             capacities: capacities(&config),
             metrics_need_token: config.metrics.require_token,
             addresses: Addresses::new(&config.hub),
+            trusted_proxies: config.hub.trusted_proxies.clone().into(),
             access,
             _tokens: tokens_kept,
             hub_listener,
             hub_address,
+            hub_opening,
             admin,
+            admin_opening,
         })
     }
 
@@ -164,8 +169,15 @@ impl App {
     }
 
     /// The address of the owner's listener, which may be the hub's.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin.as_ref().map_or(self.hub_address, |(_, address)| *address)
+    pub fn admin_address(&self) -> ListenAddress {
+        let own = self.admin.as_ref().map(|(_, address)| address.clone());
+        own.unwrap_or(self.hub_address.into())
+    }
+
+    /// The certificates that the listeners speak TLS with, to be read anew while the program runs.
+    pub fn certificates(&self) -> Vec<Certificates> {
+        let all = [&self.hub_opening, &self.admin_opening];
+        all.into_iter().filter_map(|opening| opening.certificates.clone()).collect()
     }
 
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
@@ -180,19 +192,22 @@ impl App {
         let (stop_hub, hub_stops) = watch::channel(false);
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
-        let service = |endpoint, listener, max_connections| {
-            let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
-            Service::new(endpoint, limits, self.metrics.clone())
+        let service = |endpoint, listener, max_connections, opening| {
+            let (head_timeout, answer_rate) = (self.head_timeout, ANSWER_BYTES_PER_SECOND);
+            let limits = Limits { listener, head_timeout, answer_rate, max_connections };
+            let metrics = self.metrics.clone();
+            let traced = Traced::new(endpoint, self.trusted_proxies.clone(), metrics.clone());
+            Service::new(traced, limits, opening, metrics)
         };
         let mut max_connections = HANDSHAKES;
         match self.admin {
             Some((listener, _)) => {
-                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS);
+                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS, self.admin_opening);
                 tasks.spawn(admin.serve(listener, admin_stops));
             }
             None => max_connections += ADMIN_CONNECTIONS,
         }
-        let hub = service(hub_pages, "hub", max_connections);
+        let hub = service(hub_pages, "hub", max_connections, self.hub_opening);
         tasks.spawn(hub.serve(self.hub_listener, hub_stops));
         tasks.spawn(self.gateway.run());
 
@@ -221,6 +236,8 @@ impl App {
                 effective: self.effective.clone(),
                 command_limits: self.gateway.command_limits(),
                 max_body_bytes: self.max_body_bytes,
+                body_time: self.head_timeout
+                    + Duration::from_secs(1) * (self.max_body_bytes / BODY_BYTES_PER_SECOND) as u32,
                 stopping: stopping.clone(),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
@@ -271,6 +288,7 @@ impl App {
             log_lines_dropped: telemetry::dropped_lines(),
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
             api_held_back: access.as_ref().map_or(0, Access::turned_away),
+            addresses_forgotten: gateway.addresses_forgotten(),
         })
     }
 }
@@ -318,7 +336,7 @@ impl Plan {
 const USUAL: [(&str, &[&str]); 10] = [
     ("/", &["200", "304", "400", "421"]),
     ("/admin", &["200", "421"]),
-    ("/connect", &["101", "400", "426", "503"]),
+    ("/connect", &["101", "400", "403", "426", "429", "503"]),
     ("/docs", &["200", "421"]),
     ("/healthz", &["200"]),
     ("/install.lua", &["200", "304", "400"]),
@@ -335,12 +353,23 @@ type Pages = BoxEndpoint<'static, Response>;
 
 fn bind(
     setting: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen { setting, address, error };
-    let listener = http::bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
+    address: &ListenAddress,
+    inherited: Option<Listener>,
+) -> Result<(Listener, ListenAddress), StartError> {
+    let failed = |error| StartError::Listen { setting, address: address.clone(), error };
+    let listener = inherited.map_or_else(|| Listener::bind(address), Ok).map_err(failed)?;
+    let bound = listener.address().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The certificate of a listener whose settings stand in `section`, if it has one.
+fn certificates(
+    section: &'static str,
+    config: &TlsConfig,
+) -> Result<Option<Certificates>, StartError> {
+    let Some((certificate, key)) = config.files() else { return Ok(None) };
+    let files = TlsFiles { section, certificate: certificate.into(), key: key.into() };
+    Certificates::read(files).map(Some).map_err(StartError::Tls)
 }
 
 fn hub_limits(config: &Config) -> HubLimits {
@@ -348,6 +377,7 @@ fn hub_limits(config: &Config) -> HubLimits {
     HubLimits {
         max_clients: limits.max_clients,
         max_channels_per_client: limits.max_channels_per_client,
+        total_open_channels: limits.total_open_channels,
         max_message_bytes: limits.max_message_bytes,
         max_queue_bytes: limits.max_queue_bytes,
         total_queue_bytes: limits.total_queue_bytes,

@@ -39,4 +39,5 @@ pub mod ops;
 pub mod pages;
 pub mod protocol;
 pub mod shutdown;
+mod start_error;
 pub mod telemetry;

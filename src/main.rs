@@ -19,7 +19,9 @@ use skynet::{
     cc_config,
     cli::{Cli, Command},
     config::{self, Config, DEFAULT_FILE, Loaded},
-    descriptors, shutdown, telemetry,
+    descriptors,
+    http::Inherited,
+    shutdown, telemetry,
 };
 
 /// What was checked is not as it should be.
@@ -126,10 +128,19 @@ fn serve(mut loaded: Loaded) -> Result<(), String> {
         .block_on(async {
             let stop = shutdown::requested()
                 .map_err(|error| format!("signals cannot be listened for: {error}"))?;
-            let app = App::build(loaded).await.map_err(|error| error.to_string())?;
+            let app = build(loaded).await?;
             app.run(stop).await;
             Ok(())
         })
+}
+
+/// Builds the program, on the sockets that the service manager has bound for it, if there are any.
+async fn build(loaded: Loaded) -> Result<App, String> {
+    #[cfg(unix)]
+    let inherited = Inherited::take().map_err(|error| error.to_string())?;
+    #[cfg(not(unix))]
+    let inherited = Inherited::default();
+    App::build_on(loaded, inherited).await.map_err(|error| error.to_string())
 }
 
 /// Prints what was asked for; a reader that has gone, such as `head`, is no failure.

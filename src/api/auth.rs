@@ -5,14 +5,18 @@
 //! requests too, so the address of a caller counts for nothing.
 
 use super::problem::{Code, Problem};
-use crate::access::{AdminTokens, BansFile, FAILURE_DELAY, Failures, Scope, host_is_allowed};
+use crate::access::{
+    AdminTokens, BansFile, FAILURE_DELAY, Failures, Scope, Seldom, host_is_allowed,
+};
 use crate::config::{AdminConfig, Secret};
+use crate::http::client_address;
 use crate::hub::Hub;
 use poem::http::{StatusCode, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{Mutex, watch};
 
 /// The name of the security scheme in the documentation.
@@ -23,6 +27,8 @@ const SCHEME: &str = "token";
 pub struct Access {
     tokens: watch::Receiver<AdminTokens>,
     failures: Failures,
+    /// Wrong tokens come in floods; the log has one of them now and then.
+    told: Arc<Seldom>,
     allowed_hosts: Arc<[String]>,
     bans_file: Option<Arc<Mutex<BansFile>>>,
 }
@@ -44,6 +50,7 @@ impl Access {
         Self {
             tokens,
             failures,
+            told: Arc::default(),
             allowed_hosts: config.allowed_hosts.clone().into(),
             bans_file: config.bans_file.as_ref().map(|p| Arc::new(Mutex::new(BansFile::new(p)))),
         }
@@ -88,6 +95,10 @@ impl Access {
             && let Some(scope) = self.tokens.borrow().scope_of(token)
         {
             return Ok(Grant { token: Secret::new(token), scope });
+        }
+        if let Some(untold) = self.told.tells(Instant::now()) {
+            let address = client_address(request);
+            tracing::info!(%address, untold, "a wrong token was presented to the owner's API");
         }
         let Some(_waiting) = self.failures.begin() else {
             let detail = "too many wrong tokens wait for their answer";

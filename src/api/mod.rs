@@ -43,8 +43,9 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response,
 use poem_openapi::Tags;
 use problem::{Code, Problem};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Where the operations are.
 pub const PREFIX: &str = "/api/v1";
@@ -61,6 +62,8 @@ pub struct Api {
     pub command_limits: CommandLimits,
     /// Most bytes of a request's body.
     pub max_body_bytes: usize,
+    /// How long a request's body may take.
+    pub body_time: Duration,
     /// Turns true when streams are to end.
     pub stopping: watch::Receiver<bool>,
     /// Whether the listener is the hub's too.
@@ -146,6 +149,7 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
         need,
         paths: paths.clone(),
         max_body_bytes: api.max_body_bytes,
+        body_time: api.body_time,
     };
     let (index, pages) = match api.placement {
         Placement::Own => ("/", Need::Host),
@@ -173,6 +177,7 @@ pub fn behind_token(
         need: Need::Token,
         paths: Arc::new(Paths::of::<()>(PREFIX)),
         max_body_bytes: 0,
+        body_time: Duration::ZERO,
     }
 }
 
@@ -201,6 +206,7 @@ struct Guarded {
     need: Need,
     paths: Arc<Paths>,
     max_body_bytes: usize,
+    body_time: Duration,
 }
 
 impl Guarded {
@@ -211,7 +217,13 @@ impl Guarded {
         }
         let has_body = [Method::POST, Method::PUT].contains(request.method());
         if self.need == Need::Token && has_body {
-            let body = request.take_body().into_bytes_limit(self.max_body_bytes).await;
+            let body = request.take_body().into_bytes_limit(self.max_body_bytes);
+            let Ok(body) = timeout(self.body_time, body).await else {
+                let seconds = self.body_time.as_secs_f64();
+                let detail = format!("the body did not arrive within {seconds} s");
+                let status = StatusCode::REQUEST_TIMEOUT;
+                return Err(Problem::new(status, Code::TooSlow, detail).into());
+            };
             match body {
                 Ok(bytes) => request.set_body(bytes),
                 Err(poem::error::ReadBodyError::PayloadTooLarge) => {
@@ -239,7 +251,8 @@ impl Endpoint for Guarded {
         let headers = response.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
+        if unread.contains(&response.status()) {
             // What was not read would be taken for the next request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -5,7 +5,7 @@
 //! - `handshake`: requests, and the upgrade of those that are a client's.
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
-//! - `link`: a client's socket; `flusher`: the one task that writes to all of them.
+//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one task that writes to all of them.
 //! - `rate`: how many commands a client may send.
 
 mod entrance;
@@ -16,7 +16,10 @@ mod identity;
 mod link;
 mod rate;
 mod session;
+mod socket;
+mod tls;
 
+use crate::access::AddressLimits;
 use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -47,6 +50,7 @@ pub struct Gateway {
 struct Shared {
     limits: SessionLimits,
     links: Arc<Links>,
+    addresses: Arc<AddressLimits>,
     metrics: Arc<Metrics>,
 }
 
@@ -68,8 +72,9 @@ impl Gateway {
         let limits_of_sessions =
             SessionLimits { max_frame_bytes: limits.max_frame_bytes, command, rate };
         let links = Arc::new(Links::new(limits.total_partial_bytes));
+        let addresses = Arc::new(AddressLimits::new(limits));
         Self {
-            shared: Arc::new(Shared { limits: limits_of_sessions, links, metrics }),
+            shared: Arc::new(Shared { limits: limits_of_sessions, links, addresses, metrics }),
             entrance: Arc::new(entrance),
             hub,
             ping_interval: limits.ping_interval,
@@ -105,6 +110,11 @@ impl Gateway {
     /// What bounds a command, whoever sends it.
     pub fn command_limits(&self) -> CommandLimits {
         self.shared.limits.command
+    }
+
+    /// Addresses whose pace was forgotten since the start, to make room for that of others.
+    pub fn addresses_forgotten(&self) -> u64 {
+        self.shared.addresses.forgotten()
     }
 
     /// Bytes of unfinished frames of all clients together.

@@ -12,6 +12,7 @@
 use super::Shared;
 use super::link::Link;
 use super::rate::{Bucket, Verdict};
+use crate::access::AddressPlace;
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
 use crate::protocol::websocket::{Decoder, Incoming, Violation};
 use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason, Request};
@@ -60,6 +61,8 @@ pub(super) struct Session {
     bucket: Bucket,
     /// Whether it has sent CBOR, which is then all it is understood in.
     speaks_cbor: bool,
+    /// Held while the connection lasts; rare, so that it takes a session little room.
+    _place: Option<Box<AddressPlace>>,
     membership: Membership,
 }
 
@@ -104,12 +107,13 @@ impl Drop for Session {
 
 impl Session {
     /// A session of the client at `link`. `early` is what was read of the stream behind the
-    /// handshake.
+    /// handshake, `place` its place among the clients of its address.
     pub(super) fn new(
         shared: Arc<Shared>,
         link: Arc<Link>,
         membership: Membership,
         early: Vec<u8>,
+        place: Option<Box<AddressPlace>>,
     ) -> Self {
         Self {
             decoder: Decoder::new(shared.limits.max_frame_bytes),
@@ -120,6 +124,7 @@ impl Session {
             bucket: Bucket::new(shared.limits.rate, Instant::now()),
             shared,
             link,
+            _place: place,
             membership,
         }
     }
@@ -174,7 +179,7 @@ impl Session {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let (mut left, mut batches) = (self.link.left()?, 0);
         while left > 0 {
-            match self.link.stream().poll_write_ready(cx) {
+            match self.link.socket().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(false),
             }
@@ -206,7 +211,7 @@ impl Session {
                 let kept = std::mem::take(&mut self.carry);
                 self.take_kept(kept)
             } else {
-                match self.link.stream().poll_read_ready(cx) {
+                match self.link.socket().poll_read_ready(cx) {
                     Poll::Pending => return Turn::Wait,
                     Poll::Ready(Err(_)) => Flow::End(End::Gone(CloseReason::ConnectionLost)),
                     Poll::Ready(Ok(())) => self.read(),
@@ -397,7 +402,7 @@ impl Session {
     /// of the end.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
         loop {
-            if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
+            if ready!(self.link.socket().poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Discarded::Gone);
             }
             let seen = SCRATCH.with_borrow_mut(|scratch| match self.link.read(scratch) {

@@ -5,6 +5,7 @@
 //! that keeps lone surrogates. The expectations come from the text of the protocol, never from
 //! the code under test.
 
+mod addresses;
 mod api;
 mod batching;
 mod catch_up;
@@ -17,19 +18,29 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+#[cfg(target_os = "linux")]
+mod memory;
 mod metrics;
 mod nonce;
 mod order;
 mod pages;
 mod partial;
 mod pings;
+mod proxied;
 mod queues;
 mod rate;
 mod replay;
 mod replay_v2;
 mod rights;
+mod secrets;
+mod security;
 mod shutdown;
+mod slow;
+#[cfg(unix)]
+mod sockets;
 mod support;
+mod tls;
+mod tls_files;
 mod v2;
 #[path = "../cbor/value.rs"]
 mod value;

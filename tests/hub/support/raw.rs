@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
@@ -133,8 +133,8 @@ impl Frame {
 }
 
 /// A connection to the hub.
-pub struct Raw {
-    stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    stream: S,
     inbox: Vec<u8>,
     taken: usize,
     events: VecDeque<String>,
@@ -149,7 +149,7 @@ impl Raw {
 
     fn on(stream: TcpStream) -> Raw {
         stream.set_nodelay(true).expect("nodelay can be set");
-        Raw { stream, inbox: Vec::new(), taken: 0, events: VecDeque::new() }
+        Raw::over(stream)
     }
 
     /// A client that has shaken hands at `/connect`.
@@ -159,11 +159,15 @@ impl Raw {
 
     /// A client that calls from a given address of this host.
     pub async fn connect_from(source: SocketAddr, address: SocketAddr) -> Raw {
+        Raw::tcp_from(source, address).await.shaken("/connect").await
+    }
+
+    /// A connection from a given address of this host, on which nothing has been said yet.
+    pub async fn tcp_from(source: SocketAddr, address: SocketAddr) -> Raw {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(source).expect("a source address is free");
         let stream = timeout(DEADLINE, socket.connect(address)).await;
-        let stream = stream.expect("connects in time").expect("connects");
-        Raw::on(stream).shaken("/connect").await
+        Raw::on(stream.expect("connects in time").expect("connects"))
     }
 
     /// A client whose system takes little in before its program reads, so that what it leaves
@@ -176,7 +180,20 @@ impl Raw {
         Raw::on(stream).shaken("/connect").await
     }
 
-    async fn shaken(mut self, path: &str) -> Raw {
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("linger can be set");
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// A connection on which nothing has been said yet, whatever carries it.
+    pub fn over(stream: S) -> Raw<S> {
+        Raw { stream, inbox: Vec::new(), taken: 0, events: VecDeque::new() }
+    }
+
+    /// Shakes hands, which must succeed.
+    pub async fn shaken(mut self, path: &str) -> Raw<S> {
         self.write(upgrade(path).as_bytes()).await;
         self.accepted().await;
         self
@@ -209,6 +226,12 @@ impl Raw {
         }
     }
 
+    /// Reads the rest of the connection, behind the head of an answer, to its end.
+    pub async fn rest(&mut self) -> String {
+        while self.fill_more().await {}
+        String::from_utf8_lossy(&self.inbox[self.taken..]).into_owned()
+    }
+
     /// Writes bytes as they stand.
     pub async fn write(&mut self, bytes: &[u8]) {
         self.try_write(bytes).await.expect("the hub takes the bytes");
@@ -229,6 +252,10 @@ impl Raw {
     async fn fill(&mut self) -> bool {
         self.inbox.drain(..self.taken);
         self.taken = 0;
+        self.fill_more().await
+    }
+
+    async fn fill_more(&mut self) -> bool {
         let read = timeout(DEADLINE, self.stream.read_buf(&mut self.inbox)).await;
         let read = read.unwrap_or_else(|_| panic!("nothing was read for {DEADLINE:?}"));
         matches!(read, Ok(1..))
@@ -375,13 +402,8 @@ impl Raw {
         self.stream.shutdown().await.expect("this side ends");
     }
 
-    /// Ends the connection with a reset.
-    pub fn reset(self) {
-        self.stream.set_zero_linger().expect("linger can be set");
-    }
-
     /// Splits the connection for writing and reading at once; nothing read may be left over.
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> S {
         assert_eq!(self.taken, self.inbox.len(), "nothing is left unread");
         self.stream
     }
