@@ -5,8 +5,8 @@
 
 use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, ListedChannel, ListenAddress, Loaded, TlsConfig};
-use crate::gateway::{Entrance, Gateway};
+use crate::config::{Config, Effective, IoUring, ListedChannel, ListenAddress, Loaded, TlsConfig};
+use crate::gateway::{Entrance, Gateway, Ring};
 use crate::http::{
     Certificates, Counted, Inherited, Limits, Listener, Opening, Routes, Service, TlsFiles, Traced,
 };
@@ -21,6 +21,7 @@ use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Response};
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,10 @@ const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
 pub struct App {
     hub: Hub,
     gateway: Gateway,
+    /// What makes many writes by one system call.
+    ring: Option<Ring>,
+    /// Least time between two passes of writing.
+    pass_interval: Duration,
     metrics: Arc<Metrics>,
     effective: Effective,
     /// Reads on from who can reach the hub.
@@ -81,7 +86,8 @@ impl App {
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, a certificate cannot be used, or the file of bans cannot be read.
+    /// An address cannot be bound, a certificate cannot be used, the file of bans cannot be read, or
+    /// io_uring is asked for and cannot be had.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
         Self::build_on(loaded, Inherited::default()).await
     }
@@ -132,12 +138,15 @@ impl App {
             hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
         }
         hub.count_channels(counted_channels(&config));
+        let ring = ring(config.delivery.io_uring).map_err(StartError::IoUring)?;
         let metrics = Arc::new(Metrics::new());
         let entrance = Entrance::new(&config);
         let what_guests_may = what_guests_may(&entrance);
         let (access, tokens_kept) = access(&config).unzip();
         Ok(Self {
             gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
+            ring,
+            pass_interval: config.delivery.interval,
             hub,
             metrics,
             effective,
@@ -209,7 +218,7 @@ impl App {
         }
         let hub = service(hub_pages, "hub", max_connections, self.hub_opening);
         tasks.spawn(hub.serve(self.hub_listener, hub_stops));
-        tasks.spawn(self.gateway.run());
+        tasks.spawn(self.gateway.run(self.ring, self.pass_interval));
 
         shutdown.await;
 
@@ -239,6 +248,7 @@ impl App {
                 body_time: self.head_timeout
                     + Duration::from_secs(1) * (self.max_body_bytes / BODY_BYTES_PER_SECOND) as u32,
                 stopping: stopping.clone(),
+                uses_io_uring: Box::new(self.gateway.uses_ring()),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
         });
@@ -348,6 +358,16 @@ const USUAL: [(&str, &[&str]); 10] = [
 
 /// Routes that a slash may follow.
 const SLASHED: [&str; 2] = ["/connect", "/docs"];
+
+/// What makes many writes by one system call, if it is wanted and can be had.
+fn ring(wanted: IoUring) -> io::Result<Option<Ring>> {
+    let (ring, why_not) = Ring::find(wanted)?;
+    match why_not {
+        None => info!(io_uring = ring.is_some(), "delivery"),
+        Some(error) => info!(io_uring = false, %error, "delivery: io_uring cannot be had here"),
+    }
+    Ok(ring)
+}
 
 type Pages = BoxEndpoint<'static, Response>;
 

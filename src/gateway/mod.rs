@@ -5,7 +5,8 @@
 //! - `handshake`: requests, and the upgrade of those that are a client's.
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
-//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one task that writes to all of them.
+//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one
+//!   task that writes to all of them; `ring`: how it makes many writes by one system call.
 //! - `rate`: how many commands a client may send.
 
 mod entrance;
@@ -15,6 +16,7 @@ mod handshake;
 mod identity;
 mod link;
 mod rate;
+mod ring;
 mod session;
 mod socket;
 mod tls;
@@ -26,11 +28,14 @@ use crate::metrics::Metrics;
 use crate::protocol::CommandLimits;
 use crate::protocol::event::EVENT_RESERVE_BYTES;
 pub use entrance::Entrance;
+use flusher::Flusher;
 use link::Links;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use rate::Rate;
+pub use ring::Ring;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Rounds of the keepalive in a ping interval: a client is pinged at most a twenty-fifth late.
@@ -52,6 +57,8 @@ struct Shared {
     links: Arc<Links>,
     addresses: Arc<AddressLimits>,
     metrics: Arc<Metrics>,
+    /// Whether the flusher has a ring.
+    uses_ring: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -74,7 +81,13 @@ impl Gateway {
         let links = Arc::new(Links::new(limits.total_partial_bytes));
         let addresses = Arc::new(AddressLimits::new(limits));
         Self {
-            shared: Arc::new(Shared { limits: limits_of_sessions, links, addresses, metrics }),
+            shared: Arc::new(Shared {
+                limits: limits_of_sessions,
+                links,
+                addresses,
+                metrics,
+                uses_ring: Arc::default(),
+            }),
             entrance: Arc::new(entrance),
             hub,
             ping_interval: limits.ping_interval,
@@ -101,10 +114,21 @@ impl Gateway {
         route.catch_error(no_such_page).map_to_response()
     }
 
-    /// Writes to all clients and pings them, for ever.
-    pub async fn run(self) {
+    /// Writes to all clients, by `ring` if there is one and with at least `interval` between two
+    /// passes, and pings them, for ever.
+    pub fn run(self, ring: Option<Ring>, interval: Duration) -> impl Future<Output = ()> {
         let keepalive = keepalive(self.hub.clone(), self.ping_interval);
-        tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
+        let (links, uses_ring) = (self.shared.links.clone(), self.shared.uses_ring.clone());
+        let flusher = Flusher::new(self.hub, links, ring, uses_ring);
+        async move {
+            tokio::join!(flusher.run(interval), keepalive);
+        }
+    }
+
+    /// What tells, while it runs, whether many writes are made by one system call.
+    pub fn uses_ring(&self) -> impl Fn() -> bool + use<> {
+        let uses_ring = self.shared.uses_ring.clone();
+        move || uses_ring.load(Ordering::Relaxed)
     }
 
     /// What bounds a command, whoever sends it.
