@@ -1,19 +1,22 @@
-"""The files beside the dashboards: `files.py`, with ruamel.yaml installed.
+"""The files beside the dashboards, and the compose files: `files.py`, with ruamel.yaml installed.
 
-Every YAML file under grafana/ can be read and has no key twice; provisioning, the compose file and
-Prometheus's configuration fit together (names, folders, ports); each alert says what it must, has its
+Every YAML file under grafana/ and packaging/ can be read and has no key twice; provisioning, the compose files
+and Prometheus's configuration fit together (names, folders, ports); each alert says what it must, has its
 section in docs/alerts.md, and is tested both ways; each recorded figure is tested. That the rules are
-right is for promtool to say, and that the compose file is one for the schema of the Compose Specification.
+right is for promtool to say, and that a compose file is one for the schema of the Compose Specification.
 """
 
+import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
+PACKAGING = ROOT / "packaging"
 SEVERITIES = {"critical", "warning", "info"}
 FOUND: list[str] = []
 
@@ -70,27 +73,50 @@ def alerts() -> None:
         want(any(name in expression for expression in asked), f"{name}: no test asks for it")
 
 
-def together() -> None:
-    """What one file calls another is what it is called there."""
-    compose = read(GRAFANA / "compose.yaml")
-    services = compose["services"]
-    for name in ("skynet", "prometheus", "grafana"):
-        want(name in services, f"compose.yaml does not start {name}")
+def compose(folder: Path, expected: tuple[str, ...], public: set[str]) -> dict:
+    """What each service of a compose file must have; only `public` ports are open to other machines."""
+    said = read(folder / "compose.yaml")
+    where = f"{folder.name}/compose.yaml"
+    services = said["services"]
+    for name in expected:
+        want(name in services, f"{where} does not start {name}")
     for name, service in services.items():
         image = service["image"]
-        want(re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image) is not None, f"compose.yaml: {image} is not pinned")
-        want("healthcheck" in service, f"compose.yaml: {name} has no health check")
+        pinned = re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-[\w.]+)?", image)
+        want(pinned is not None, f"{where}: {image} is not pinned")
+        # The game's image brings its own.
+        want("healthcheck" in service or name == "minecraft", f"{where}: {name} has no health check")
         for port in service.get("ports", []):
-            public = port == "4567:4567"
-            want(public or port.startswith("127.0.0.1:"), f"compose.yaml: {name} publishes {port} to everybody")
+            want(port in public or port.startswith("127.0.0.1:"), f"{where}: {name} publishes {port} to everybody")
         for volume in service["volumes"]:
             source = volume.split(":")[0]
-            exists = (GRAFANA / source).exists() if source.startswith(".") else source in compose["volumes"]
-            want(exists, f"compose.yaml: {name} mounts {source}, which does not exist")
+            exists = (folder / source).exists() if source.startswith(".") else source in said["volumes"]
+            want(exists, f"{where}: {name} mounts {source}, which does not exist")
         for network in service["networks"]:
-            want(network in compose["networks"], f"compose.yaml: {name} is in {network}, which does not exist")
-    context = (GRAFANA / services["skynet"]["build"]["context"]).resolve()
-    want((context / services["skynet"]["build"]["dockerfile"]).is_file(), "compose.yaml: the hub's Containerfile does not exist")
+            want(network in said["networks"], f"{where}: {name} is in {network}, which does not exist")
+    build = services["skynet"]["build"]
+    want(((folder / build["context"]).resolve() / build["dockerfile"]).is_file(), f"{where}: the hub's Containerfile does not exist")
+    with open(ROOT / "Cargo.toml", "rb") as manifest:
+        version = tomllib.load(manifest)["package"]["version"]
+    want(services["skynet"]["image"] == f"skynet:{version}", f"{where}: the hub's image is not called skynet:{version}")
+    return said
+
+
+def one_hub() -> None:
+    """The compose files start the hub alike, and as the image means to be started."""
+    hubs = [read(folder / "compose.yaml")["services"]["skynet"] for folder in (GRAFANA, PACKAGING)]
+    for key in ("read_only", "cap_drop", "security_opt", "ulimits", "stop_grace_period", "healthcheck", "volumes"):
+        want(hubs[0][key] == hubs[1][key], f"{key} of the hub differs between the compose files")
+    image = (PACKAGING / "Containerfile").read_text()
+    test = json.dumps(hubs[0]["healthcheck"]["test"][1:])
+    want(f"CMD {test}" in image, f"the image's health check is not {test}")
+
+
+def together() -> None:
+    """What one file calls another is what it is called there."""
+    services = compose(GRAFANA, ("skynet", "prometheus", "grafana"), {"4567:4567"})["services"]
+    compose(PACKAGING, ("skynet", "minecraft"), {"4567:4567", "25565:25565"})
+    one_hub()
 
     jobs = {job["job_name"]: job for job in read(GRAFANA / "prometheus" / "prometheus.yml")["scrape_configs"]}
     want(jobs["skynet"]["static_configs"][0]["targets"] == ["skynet:4568"], "prometheus.yml does not ask the compose file's hub")
@@ -104,7 +130,7 @@ def together() -> None:
 
 
 def main() -> None:
-    files = sorted([*GRAFANA.rglob("*.yml"), *GRAFANA.rglob("*.yaml")])
+    files = sorted(path for folder in (GRAFANA, PACKAGING) for end in ("yml", "yaml") for path in folder.rglob(f"*.{end}"))
     for path in files:
         read(path)
     alerts()
@@ -112,8 +138,8 @@ def main() -> None:
     for problem in FOUND:
         print(problem, file=sys.stderr)
     if FOUND:
-        raise SystemExit(f"{len(FOUND)} problems in grafana/")
-    print(f"{len(files)} files of grafana/ can be read and fit together")
+        raise SystemExit(f"{len(FOUND)} problems in grafana/ and packaging/")
+    print(f"{len(files)} files of grafana/ and packaging/ can be read and fit together")
 
 
 if __name__ == "__main__":
