@@ -19,7 +19,11 @@ use skynet::{
     cc_config,
     cli::{Cli, Command},
     config::{self, Config, DEFAULT_FILE, Loaded},
-    descriptors, shutdown, telemetry,
+    descriptors,
+    reload::Reloads,
+    shutdown::{self, Hangup, Hangups},
+    systemd::Supervisor,
+    telemetry,
 };
 
 /// What was checked is not as it should be.
@@ -104,18 +108,9 @@ fn serve(mut loaded: Loaded) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     if let Some(limit) = descriptors::raise() {
-        let wanted = config.limits.max_clients;
-        config.limits.max_clients = descriptors::clamp(wanted, limit);
-        if config.limits.max_clients < wanted {
-            tracing::warn!(
-                open_files = limit,
-                wanted,
-                max_clients = config.limits.max_clients,
-                "the system's limit on open files lowers limits.max_clients; raise it by `ulimit -n`, \
-                 or LimitNOFILE in a systemd unit"
-            );
-        }
+        descriptors::fit(&mut config.limits, limit);
     }
+    let supervisor = Supervisor::from_variables(std::env::vars_os());
     // Sockets are looked at after so many turns of tasks, so that a flood of one client does not
     // keep the others' from being seen.
     tokio::runtime::Builder::new_current_thread()
@@ -126,10 +121,30 @@ fn serve(mut loaded: Loaded) -> Result<(), String> {
         .block_on(async {
             let stop = shutdown::requested()
                 .map_err(|error| format!("signals cannot be listened for: {error}"))?;
+            // From now on, as without it a SIGHUP would end the program.
+            let hangups = Hangups::new()
+                .map_err(|error| format!("signals cannot be listened for: {error}"))?;
             let app = App::build(loaded).await.map_err(|error| error.to_string())?;
+            let app = app.supervised_by(supervisor);
+            let left = reload_on(hangups, app.reloads());
+            let stop = async {
+                tokio::select! {
+                    () = stop => {}
+                    () = left => {}
+                }
+            };
             app.run(stop).await;
             Ok(())
         })
+}
+
+/// Has the settings read again at every SIGHUP; returns when one means that the terminal has gone.
+async fn reload_on(mut hangups: Hangups, reloads: Reloads) {
+    while hangups.next().await == Hangup::Reload {
+        // What comes of it is in the log.
+        let _ = reloads.reload().await;
+    }
+    tracing::info!("the terminal has gone; stopping");
 }
 
 /// Prints what was asked for; a reader that has gone, such as `head`, is no failure.

@@ -6,8 +6,9 @@
 
 use super::problem::{Code, Problem};
 use crate::access::{AdminTokens, BansFile, FAILURE_DELAY, Failures, Scope, host_is_allowed};
-use crate::config::{AdminConfig, Secret};
+use crate::config::Secret;
 use crate::hub::Hub;
+use crate::reload::InForce;
 use poem::http::{StatusCode, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -23,7 +24,7 @@ const SCHEME: &str = "token";
 pub struct Access {
     tokens: watch::Receiver<AdminTokens>,
     failures: Failures,
-    allowed_hosts: Arc<[String]>,
+    in_force: InForce,
     bans_file: Option<Arc<Mutex<BansFile>>>,
 }
 
@@ -35,18 +36,20 @@ pub(super) struct Grant {
 }
 
 impl Access {
-    /// Tokens may change while the program runs; a stream whose token is gone ends.
+    /// Tokens may change while the program runs; a stream whose token is gone ends. Bans go into the
+    /// file, if there is one.
     pub fn new(
-        config: &AdminConfig,
+        in_force: InForce,
         tokens: watch::Receiver<AdminTokens>,
+        bans_file: Option<Arc<Mutex<BansFile>>>,
         failures: Failures,
     ) -> Self {
-        Self {
-            tokens,
-            failures,
-            allowed_hosts: config.allowed_hosts.clone().into(),
-            bans_file: config.bans_file.as_ref().map(|p| Arc::new(Mutex::new(BansFile::new(p)))),
-        }
+        Self { tokens, failures, in_force, bans_file }
+    }
+
+    /// Most bytes of a request's body.
+    pub(super) fn max_body_bytes(&self) -> usize {
+        self.in_force.borrow().config.limits.max_frame_bytes
     }
 
     /// Calls with a wrong token since the start.
@@ -63,7 +66,9 @@ impl Access {
     pub(super) fn check_host(&self, request: &Request) -> Result<(), Problem> {
         let named = request.uri().authority().map(|authority| authority.as_str());
         let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        if named.or(header).is_some_and(|host| host_is_allowed(host, &self.allowed_hosts)) {
+        let in_force = self.in_force.borrow();
+        let allowed = &in_force.config.admin.allowed_hosts;
+        if named.or(header).is_some_and(|host| host_is_allowed(host, allowed)) {
             return Ok(());
         }
         let detail = "ask by an IP address, by localhost, or by a name of admin.allowed_hosts";

@@ -32,9 +32,9 @@ mod types;
 pub use auth::Access;
 pub use document::{answers, document};
 
-use crate::config::Effective;
 use crate::hub::Hub;
 use crate::protocol::CommandLimits;
+use crate::reload::{InForce, Reloads};
 use idempotency::Remembered;
 use paths::Paths;
 use poem::endpoint::{BoxEndpoint, make_sync};
@@ -55,12 +55,10 @@ pub struct Api {
     pub hub: Hub,
     /// Who may call.
     pub access: Access,
-    /// The settings that apply.
-    pub effective: Effective,
-    /// What bounds a message.
-    pub command_limits: CommandLimits,
-    /// Most bytes of a request's body.
-    pub max_body_bytes: usize,
+    /// The settings in force.
+    pub in_force: InForce,
+    /// What has them read again.
+    pub reloads: Reloads,
     /// Turns true when streams are to end.
     pub stopping: watch::Receiver<bool>,
     /// Whether the listener is the hub's too.
@@ -80,12 +78,20 @@ pub enum Placement {
 struct Shared {
     hub: Hub,
     access: Access,
-    effective: Effective,
-    command_limits: CommandLimits,
+    in_force: InForce,
+    reloads: Reloads,
     started: SystemTime,
     started_instant: Instant,
     stopping: watch::Receiver<bool>,
     remembered: Remembered,
+}
+
+impl Shared {
+    /// What bounds a message.
+    fn command_limits(&self) -> CommandLimits {
+        let limits = &self.in_force.borrow().config.limits;
+        CommandLimits::new(limits.max_channel_name_bytes, limits.max_message_bytes)
+    }
 }
 
 /// How the operations are grouped.
@@ -131,8 +137,8 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
     let shared = Arc::new(Shared {
         hub: api.hub,
         access: api.access,
-        effective: api.effective,
-        command_limits: api.command_limits,
+        in_force: api.in_force,
+        reloads: api.reloads,
         started: SystemTime::now(),
         started_instant: Instant::now(),
         stopping: api.stopping,
@@ -140,13 +146,8 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
     });
     let service = document::service(operations(&shared));
     let paths = Arc::new(Paths::of::<Operations>(PREFIX));
-    let guarded = |need, endpoint| Guarded {
-        endpoint,
-        access: access.clone(),
-        need,
-        paths: paths.clone(),
-        max_body_bytes: api.max_body_bytes,
-    };
+    let guarded =
+        |need, endpoint| Guarded { endpoint, access: access.clone(), need, paths: paths.clone() };
     let (index, pages) = match api.placement {
         Placement::Own => ("/", Need::Host),
         Placement::WithTheHub => ("/admin", Need::Token),
@@ -172,7 +173,6 @@ pub fn behind_token(
         access: access.clone(),
         need: Need::Token,
         paths: Arc::new(Paths::of::<()>(PREFIX)),
-        max_body_bytes: 0,
     }
 }
 
@@ -200,7 +200,6 @@ struct Guarded {
     access: Access,
     need: Need,
     paths: Arc<Paths>,
-    max_body_bytes: usize,
 }
 
 impl Guarded {
@@ -211,11 +210,11 @@ impl Guarded {
         }
         let has_body = [Method::POST, Method::PUT].contains(request.method());
         if self.need == Need::Token && has_body {
-            let body = request.take_body().into_bytes_limit(self.max_body_bytes).await;
+            let most = self.access.max_body_bytes();
+            let body = request.take_body().into_bytes_limit(most).await;
             match body {
                 Ok(bytes) => request.set_body(bytes),
                 Err(poem::error::ReadBodyError::PayloadTooLarge) => {
-                    let most = self.max_body_bytes;
                     let detail = format!("the body is larger than {most} bytes");
                     return Err(Problem::too_large(detail).into());
                 }

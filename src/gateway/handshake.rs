@@ -9,7 +9,9 @@ use super::link::Link;
 use super::session::Session;
 use super::{Shared, farewell, identity};
 use crate::http::Upgrade;
-use crate::hub::{Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted};
+use crate::hub::{
+    Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted, TOKEN_GONE,
+};
 use crate::metrics::{Metrics, Rejection};
 use crate::protocol::CloseReason;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -22,6 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tracing::info;
 
 /// Longest User-Agent that is kept, in characters.
@@ -38,11 +41,14 @@ const WHAT_THIS_IS: &str = "This is a Skynet hub: a websocket endpoint for Compu
 pub(super) struct Connect {
     shared: Arc<Shared>,
     hub: Hub,
-    entrance: Arc<Entrance>,
+    entrance: Entrances,
 }
 
+/// The entrance as it is now.
+type Entrances = Arc<watch::Sender<Arc<Entrance>>>;
+
 impl Connect {
-    pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Arc<Entrance>) -> Self {
+    pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Entrances) -> Self {
         Self { shared, hub, entrance }
     }
 
@@ -68,7 +74,8 @@ impl Endpoint for Connect {
             let response = answer(StatusCode::BAD_REQUEST, "This connection cannot be upgraded.\n");
             return Ok(self.reject(Rejection::BadHandshake, &request, response));
         };
-        let identity = identity::identify(&request, &self.entrance);
+        let entrance = self.entrance.borrow().clone();
+        let identity = identity::identify(&request, &entrance);
         if let Err(Mistaken::Malformed(what)) = identity {
             let words = format!("{what} must be 1 to 64 printable characters.\n");
             let response = answer(StatusCode::BAD_REQUEST, words);
@@ -95,7 +102,8 @@ impl Endpoint for Connect {
         };
         let (address, user_agent) = (address(&request), user_agent(&request));
         let info = ClientInfo { address, user_agent, identity, rights };
-        tokio::spawn(serve(self.shared.clone(), admission, info, refused, upgrade));
+        let entrances = (entrance, self.entrance.clone());
+        tokio::spawn(serve(self.shared.clone(), entrances, admission, info, refused, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
             .header(header::CONNECTION, "Upgrade")
@@ -119,6 +127,7 @@ pub(super) fn no_such_page(metrics: &Metrics) -> Response {
 /// Waits for the upgrade, and serves the client from then on.
 async fn serve(
     shared: Arc<Shared>,
+    (came_by, now): (Arc<Entrance>, Entrances),
     admission: Admission,
     info: ClientInfo,
     refused: Option<&'static str>,
@@ -135,6 +144,11 @@ async fn serve(
     let proven = name.as_ref().is_some_and(ClientName::is_proven);
     let name = name.as_ref().map_or("", ClientName::as_str);
     info!(id = key.id(), %address, name, proven, ?user_agent, "client connected");
+    // Asked after it has joined: who changes the entrance closes those who have joined before.
+    let now = now.borrow().clone();
+    let changed = !Arc::ptr_eq(&came_by, &now);
+    let withdrawn = proven && changed && came_by.has_withdrawn(name, &now);
+    let refused = refused.or(withdrawn.then_some(TOKEN_GONE));
     if let Some(text) = refused {
         shared.metrics.client_auth_failures.inc();
         membership.hub().close(key, CloseReason::BadToken, text);

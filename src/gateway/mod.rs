@@ -6,29 +6,29 @@
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
 //! - `link`: a client's socket; `flusher`: the one task that writes to all of them.
-//! - `rate`: how many commands a client may send.
+//! - `rate`: how many commands a client may send; `limits`: what bounds a session.
 
 mod entrance;
 mod farewell;
 mod flusher;
 mod handshake;
 mod identity;
+mod limits;
 mod link;
 mod rate;
 mod session;
 
-use crate::config::LimitsConfig;
+use crate::config::{Config, LimitsConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::protocol::CommandLimits;
-use crate::protocol::event::EVENT_RESERVE_BYTES;
 pub use entrance::Entrance;
+use limits::SessionLimits;
 use link::Links;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
-use rate::Rate;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Rounds of the keepalive in a ping interval: a client is pinged at most a twenty-fifth late.
 const ROUNDS_PER_INTERVAL: u32 = 25;
@@ -37,9 +37,9 @@ const ROUNDS_PER_INTERVAL: u32 = 25;
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    entrance: Arc<Entrance>,
+    entrance: Arc<watch::Sender<Arc<Entrance>>>,
     hub: Hub,
-    ping_interval: Duration,
+    ping_interval: Arc<watch::Sender<Duration>>,
 }
 
 /// What all sessions share.
@@ -50,30 +50,29 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
-struct SessionLimits {
-    max_frame_bytes: usize,
-    command: CommandLimits,
-    rate: Rate,
-}
-
 impl Gateway {
     /// A gateway to `hub`, into which clients come by `entrance`.
     pub fn new(hub: Hub, limits: &LimitsConfig, entrance: Entrance, metrics: Arc<Metrics>) -> Self {
-        let command = CommandLimits {
-            max_channel_name_bytes: limits.max_channel_name_bytes,
-            max_event_bytes: limits.max_message_bytes - EVENT_RESERVE_BYTES,
-        };
-        let rate = Rate { per_second: limits.messages_per_second, burst: limits.message_burst };
-        let limits_of_sessions =
-            SessionLimits { max_frame_bytes: limits.max_frame_bytes, command, rate };
         let links = Arc::new(Links::new(limits.total_partial_bytes));
         Self {
-            shared: Arc::new(Shared { limits: limits_of_sessions, links, metrics }),
-            entrance: Arc::new(entrance),
+            shared: Arc::new(Shared { limits: SessionLimits::new(limits), links, metrics }),
+            entrance: Arc::new(watch::Sender::new(Arc::new(entrance))),
             hub,
-            ping_interval: limits.ping_interval,
+            ping_interval: Arc::new(watch::Sender::new(limits.ping_interval)),
         }
+    }
+
+    /// Lets in and bounds clients as `config` says from now on. Returns the names whose token is
+    /// accepted no more; who is there by one of them is to be closed by the caller, who joins after
+    /// this is closed here.
+    pub fn set(&self, config: &Config) -> Vec<String> {
+        let limits = &config.limits;
+        self.shared.limits.set(limits);
+        self.shared.links.set_max_partial(limits.total_partial_bytes);
+        self.ping_interval.send_replace(limits.ping_interval);
+        let entrance = Arc::new(Entrance::new(config));
+        let before = self.entrance.send_replace(entrance.clone());
+        before.withdrawn(&entrance)
     }
 
     /// The routes of clients: `/connect` and `/connect/`.
@@ -98,13 +97,8 @@ impl Gateway {
 
     /// Writes to all clients and pings them, for ever.
     pub async fn run(self) {
-        let keepalive = keepalive(self.hub.clone(), self.ping_interval);
+        let keepalive = keepalive(self.hub.clone(), self.ping_interval.subscribe());
         tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
-    }
-
-    /// What bounds a command, whoever sends it.
-    pub fn command_limits(&self) -> CommandLimits {
-        self.shared.limits.command
     }
 
     /// Bytes of unfinished frames of all clients together.
@@ -113,11 +107,17 @@ impl Gateway {
     }
 }
 
-async fn keepalive(hub: Hub, ping_interval: Duration) {
-    let mut rounds = tokio::time::interval(ping_interval / ROUNDS_PER_INTERVAL);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+async fn keepalive(hub: Hub, mut ping_interval: watch::Receiver<Duration>) {
     loop {
-        rounds.tick().await;
-        hub.ping_round(ping_interval);
+        let interval = *ping_interval.borrow_and_update();
+        let mut rounds = tokio::time::interval(interval / ROUNDS_PER_INTERVAL);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => hub.ping_round(interval),
+                // The sender is the gateway's, whose task this is.
+                Ok(()) = ping_interval.changed() => break,
+            }
+        }
     }
 }

@@ -73,13 +73,13 @@ pub struct Service {
 }
 
 /// What bounds the connections of a listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The listener's name in the log.
     pub listener: &'static str,
     /// How long a request's head may take, and how long an answer that ends its connection may take
-    /// to be taken.
-    pub head_timeout: Duration,
+    /// to be taken; what is set when a connection comes counts for all of it.
+    pub head_timeout: watch::Receiver<Duration>,
     /// Connections at a time, those that have been upgraded not counted; others wait to be
     /// accepted, so that they cannot take the descriptors that all else needs.
     pub max_connections: usize,
@@ -150,6 +150,7 @@ impl Service {
             return;
         }
         let Ok(local) = stream.local_addr() else { return };
+        let head_timeout = *self.limits.head_timeout.borrow();
         let endpoint = self.endpoint;
         let last_answer = Arc::new(Notify::new());
         let last_begins = last_answer.clone();
@@ -167,11 +168,11 @@ impl Service {
         // Whoever asks and does not read would keep the place of another for ever.
         let overdue = async {
             last_answer.notified().await;
-            tokio::time::sleep(self.limits.head_timeout).await;
+            tokio::time::sleep(head_timeout).await;
         };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head_timeout)
+            .header_read_timeout(head_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)

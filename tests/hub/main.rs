@@ -25,6 +25,7 @@ mod partial;
 mod pings;
 mod queues;
 mod rate;
+mod reload;
 mod replay;
 mod replay_v2;
 mod rights;

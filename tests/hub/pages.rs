@@ -223,8 +223,8 @@ async fn whoever_does_not_take_a_last_answer_makes_room_for_others() {
         let body = vec![b'x'; 64 << 20];
         poem::Response::builder().header("connection", "close").body(body)
     });
-    let limits =
-        Limits { listener: "hub", head_timeout: Duration::from_millis(200), max_connections: 1 };
+    let head_timeout = tokio::sync::watch::channel(Duration::from_millis(200)).1;
+    let limits = Limits { listener: "hub", head_timeout, max_connections: 1 };
     let listener = bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = watch::channel(false);

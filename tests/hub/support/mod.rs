@@ -11,7 +11,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 
 use skynet::{
     app::App,
-    config::Config,
+    config::{Config, Loaded},
     hub::{Hub, Stats},
 };
 use tokio::{
@@ -53,7 +53,7 @@ pub struct TestApp {
 
 impl TestApp {
     /// Builds and runs an app. [`with_app`] is for tests that do not stop it themselves.
-    pub async fn start(config: Config) -> TestApp {
+    pub async fn start(config: impl Into<Loaded>) -> TestApp {
         let app = App::build(config).await.expect("the app starts");
         let (hub, admin, state) = (app.hub_address(), app.admin_address(), app.hub().clone());
         let (stop, stopped) = oneshot::channel();
@@ -137,7 +137,7 @@ impl TestApp {
 
 /// Runs a test against an app of its own; afterwards, when the test has dropped its clients, the
 /// app must hold nothing of them, must stop, and must have given its port back.
-pub async fn with_app(config: Config, test: impl AsyncFnOnce(&TestApp)) {
+pub async fn with_app(config: impl Into<Loaded>, test: impl AsyncFnOnce(&TestApp)) {
     let app = TestApp::start(config).await;
     test(&app).await;
     app.is_empty().await;

@@ -42,7 +42,12 @@ pub fn program(settings: &[(&str, &str)]) -> Command {
 impl Process {
     /// Starts the program and waits until it says where it listens.
     pub fn start(settings: &[(&str, &str)]) -> Process {
-        let mut child = program(settings).spawn().expect("the program starts");
+        Process::start_with(&[], settings)
+    }
+
+    /// [`Process::start`], with arguments.
+    pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        let mut child = program(settings).args(arguments).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let (tell, told) = mpsc::channel();
         // The log is read to its end, so that the program never waits for its reader.

@@ -2,28 +2,39 @@
 //!
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
+//!
+//! - `reloading`: reads the configuration again and has the parts take it over.
+//! - `plan`: routes and how they are counted; `start_error`: why the program cannot start.
 
-use crate::access::{AdminToken, AdminTokens, BansFile, BansFileError, Failures};
+mod plan;
+mod reloading;
+mod start_error;
+
+pub use start_error::StartError;
+
+use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, ListedChannel, Loaded};
+use crate::config::{Config, ListedChannel, Loaded};
 use crate::gateway::{Entrance, Gateway};
-use crate::http::{self, Counted, Limits, Routes, Service};
+use crate::http::{self, Limits, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
-use crate::pages::{self, Addresses};
+use crate::pages;
 use crate::protocol::{ChannelName, CloseReason};
+use crate::reload::{InForce, Reloads};
+use crate::systemd::Supervisor;
 use crate::telemetry;
-use poem::endpoint::BoxEndpoint;
+use plan::Plan;
+use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Response};
-use std::fmt;
+use reloading::Reloader;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -45,71 +56,20 @@ pub struct App {
     hub: Hub,
     gateway: Gateway,
     metrics: Arc<Metrics>,
-    effective: Effective,
     /// Reads on from who can reach the hub.
     what_guests_may: &'static str,
-    head_timeout: Duration,
-    max_body_bytes: usize,
-    capacities: Capacities,
-    /// Whether the metrics ask for a token on a listener of the owner's own.
-    metrics_need_token: bool,
-    /// Where players reach the hub.
-    addresses: Addresses,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
-    /// Kept, because tokens count as gone when nobody could change them any more.
-    _tokens: Option<watch::Sender<AdminTokens>>,
+    /// Reads the settings again when it is asked to.
+    reloader: Reloader,
+    /// What asks it.
+    reloads: Reloads,
+    supervisor: Supervisor,
     hub_listener: TcpListener,
     hub_address: SocketAddr,
     /// The owner's own listener, unless it is the hub's.
     admin: Option<(TcpListener, SocketAddr)>,
 }
-
-/// Why the program cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen {
-        /// The setting that asks for it.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The file of bans cannot be read: to start without it would let the banned in.
-    Bans(BansFileError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (setting, address, error) = match self {
-            Self::Listen { setting, address, error } => (setting, address, error),
-            Self::Bans(error) => return write!(f, "{error}"),
-        };
-        match error.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: port {} is in use by another program; stop that \
-                 program or change {setting}",
-                address.port()
-            ),
-            io::ErrorKind::AddrNotAvailable => write!(
-                f,
-                "cannot listen on {address}: this machine has no address {}; change {setting}",
-                address.ip()
-            ),
-            io::ErrorKind::PermissionDenied => write!(
-                f,
-                "cannot listen on {address}: port {} is reserved for the system; change {setting}",
-                address.port()
-            ),
-            _ => write!(f, "cannot listen on {address}, which {setting} asks for: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 impl App {
     /// Builds the program and binds its listeners; port 0 takes a free port. To be called within
@@ -119,34 +79,44 @@ impl App {
     /// An address cannot be bound, or the file of bans cannot be read.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
-        let Loaded { config, effective } = loaded.into();
+        let loaded = loaded.into();
+        let config = loaded.config.clone();
         let (hub_listener, hub_address) = bind("hub.listen", config.hub.listen)?;
         let admin = match config.shares_listener() {
             true => None,
             false => Some(bind("admin.listen", config.admin.listen)?),
         };
         let hub = Hub::new(hub_limits(&config));
-        if let Some(path) = &config.admin.bans_file {
-            hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
+        let mut bans_file = config.admin.bans_file.as_ref().map(BansFile::new);
+        if let Some(file) = &mut bans_file {
+            hub.restore_bans(file.read().map_err(StartError::Bans)?);
         }
+        let bans_file = bans_file.map(|file| Arc::new(Mutex::new(file)));
         hub.count_channels(counted_channels(&config));
         let metrics = Arc::new(Metrics::new());
         let entrance = Entrance::new(&config);
         let what_guests_may = what_guests_may(&entrance);
-        let (access, tokens_kept) = access(&config).unzip();
+        let gateway = Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone());
+        let (tokens, tokens_read) = admin_tokens(&config).map(watch::channel).unzip();
+        let (reloader, reloads) = Reloader::new(
+            loaded,
+            hub.clone(),
+            gateway.clone(),
+            metrics.clone(),
+            tokens,
+            bans_file.clone(),
+        );
+        let access = tokens_read
+            .map(|tokens| Access::new(reloader.in_force(), tokens, bans_file, Failures::new()));
         Ok(Self {
-            gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
+            gateway,
             hub,
             metrics,
-            effective,
             what_guests_may,
-            head_timeout: config.limits.handshake_timeout,
-            max_body_bytes: config.limits.max_frame_bytes,
-            capacities: capacities(&config),
-            metrics_need_token: config.metrics.require_token,
-            addresses: Addresses::new(&config.hub),
             access,
-            _tokens: tokens_kept,
+            reloader,
+            reloads,
+            supervisor: Supervisor::default(),
             hub_listener,
             hub_address,
             admin,
@@ -156,6 +126,16 @@ impl App {
     /// The hub that it serves.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// The program, which tells `supervisor` how it does.
+    pub fn supervised_by(self, supervisor: Supervisor) -> Self {
+        Self { supervisor, ..self }
+    }
+
+    /// What has the settings read again while the program runs.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
     }
 
     /// The address that clients connect to.
@@ -181,7 +161,8 @@ impl App {
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
         let service = |endpoint, listener, max_connections| {
-            let limits = Limits { listener, head_timeout: self.head_timeout, max_connections };
+            let head_timeout = self.reloader.head_timeout();
+            let limits = Limits { listener, head_timeout, max_connections };
             Service::new(endpoint, limits, self.metrics.clone())
         };
         let mut max_connections = HANDSHAKES;
@@ -195,11 +176,15 @@ impl App {
         let hub = service(hub_pages, "hub", max_connections);
         tasks.spawn(hub.serve(self.hub_listener, hub_stops));
         tasks.spawn(self.gateway.run());
+        tasks.spawn(self.reloader.run(self.supervisor.clone()));
+        tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
+        self.supervisor.ready();
 
         shutdown.await;
 
         let clients = self.hub.client_count();
         info!(clients, "stopping: closing every client");
+        self.supervisor.stopping();
         // Nobody may be listening any more, which is as good.
         let _ = stop_hub.send(true);
         self.hub.stop(CloseReason::ServerStopping);
@@ -218,9 +203,8 @@ impl App {
             api::routes(Api {
                 hub: self.hub.clone(),
                 access: access.clone(),
-                effective: self.effective.clone(),
-                command_limits: self.gateway.command_limits(),
-                max_body_bytes: self.max_body_bytes,
+                in_force: self.reloader.in_force(),
+                reloads: self.reloads.clone(),
                 stopping: stopping.clone(),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
@@ -229,16 +213,17 @@ impl App {
         let mut hub_routes = Plan::new(&self.metrics);
         hub_routes.serve(&["/healthz", "/readyz", "/connect"]);
         hub_routes.serve(&pages::PATHS);
-        let hub = pages::add(self.gateway.routes(), self.addresses.clone());
+        let hub = pages::add(self.gateway.routes(), self.reloader.in_force());
         let hub = ops::health(hub, &self.hub);
         if !shared {
             let mut routes = Plan::new(&self.metrics);
             routes.serve(&["/healthz", "/readyz", "/metrics"]);
-            let metrics = match (&self.access, self.metrics_need_token) {
-                (_, false) => metrics.map_to_response().boxed(),
-                (Some(access), true) => api::behind_token(access, metrics).boxed(),
-                (None, true) => api::without_token().boxed(),
+            let metrics = Arc::new(metrics);
+            let guarded = match &self.access {
+                Some(access) => api::behind_token(access, metrics.clone()).boxed(),
+                None => api::without_token().boxed(),
             };
+            let metrics = guarded_if_wanted(metrics, guarded, self.reloader.in_force());
             let mut admin = ops::health(poem::Route::new(), &self.hub).at("/metrics", metrics);
             if let Some(api) = api {
                 routes.serve_api("/");
@@ -263,10 +248,10 @@ impl App {
 
     fn metrics_page(&self) -> poem::RouteMethod {
         let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
-        let capacities = self.capacities;
+        let in_force = self.reloader.in_force();
         ops::metrics(self.metrics.clone(), move || Readings {
             hub: hub.stats(),
-            capacities,
+            capacities: capacities(&in_force.borrow().config),
             partial_bytes: gateway.partial_bytes(),
             log_lines_dropped: telemetry::dropped_lines(),
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
@@ -274,62 +259,6 @@ impl App {
         })
     }
 }
-
-/// The routes of a listener, as its requests are counted by them.
-struct Plan {
-    routes: Routes,
-    metrics: Arc<Metrics>,
-}
-
-impl Plan {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        Self { routes: Routes::default(), metrics: metrics.clone() }
-    }
-
-    /// Adds routes that the API's document does not have.
-    fn serve(&mut self, paths: &[&str]) {
-        for path in paths {
-            self.routes.add(path, path);
-            for status in USUAL.iter().filter(|(of, _)| of == path).flat_map(|(_, all)| *all) {
-                self.metrics.expect_http(path, "GET", status);
-            }
-        }
-        // As good as without the slash at the end.
-        for path in paths.iter().filter(|path| SLASHED.contains(path)) {
-            self.routes.add(&format!("{path}/"), path);
-        }
-    }
-
-    /// Adds the API's, whose index is `index`.
-    fn serve_api(&mut self, index: &str) {
-        self.serve(&[index, "/docs", "/openapi.json"]);
-        for (path, method, status) in api::answers() {
-            self.routes.add(&path, &path);
-            self.metrics.expect_http(&path, &method, &status);
-        }
-    }
-
-    fn count(self, endpoint: impl Endpoint<Output = Response> + 'static) -> Pages {
-        Counted::new(endpoint, self.routes, self.metrics).boxed()
-    }
-}
-
-/// What the routes that are not in the API's document may answer to GET.
-const USUAL: [(&str, &[&str]); 10] = [
-    ("/", &["200", "304", "400", "421"]),
-    ("/admin", &["200", "421"]),
-    ("/connect", &["101", "400", "426", "503"]),
-    ("/docs", &["200", "421"]),
-    ("/healthz", &["200"]),
-    ("/install.lua", &["200", "304", "400"]),
-    ("/metrics", &["200", "401", "429"]),
-    ("/openapi.json", &["200", "421"]),
-    ("/readyz", &["200", "503"]),
-    ("/skynet.lua", &["200", "304", "400"]),
-];
-
-/// Routes that a slash may follow.
-const SLASHED: [&str; 2] = ["/connect", "/docs"];
 
 type Pages = BoxEndpoint<'static, Response>;
 
@@ -376,14 +305,31 @@ fn counted_channels(config: &Config) -> Vec<ChannelName> {
     names.collect()
 }
 
-/// Who may use the owner's API; nobody, if there is no token and none can be kept.
-fn access(config: &Config) -> Option<(Access, watch::Sender<AdminTokens>)> {
+/// The metrics on a listener of the owner's own: behind a token while `metrics.require_token` says so.
+fn guarded_if_wanted(
+    open: Arc<poem::RouteMethod>,
+    guarded: Pages,
+    in_force: InForce,
+) -> impl Endpoint<Output = Response> + 'static {
+    let (open, guarded) = (Arc::new(open.map_to_response()), Arc::new(guarded));
+    make(move |request| {
+        let needs_token = in_force.borrow().config.metrics.require_token;
+        let (open, guarded) = (open.clone(), guarded.clone());
+        async move {
+            match needs_token {
+                true => guarded.call(request).await,
+                false => open.call(request).await,
+            }
+        }
+    })
+}
+
+/// The tokens of the owner's API; none, so that it stays off, if there is none and none can be kept.
+fn admin_tokens(config: &Config) -> Option<AdminTokens> {
     match AdminToken::find(&config.admin) {
         Ok(token) => {
             info!("{}", token.place);
-            let tokens = AdminTokens::new(&token.secret, config.admin.read_token());
-            let (keep, tokens) = watch::channel(tokens);
-            Some((Access::new(&config.admin, tokens, Failures::new()), keep))
+            Some(AdminTokens::new(&token.secret, config.admin.read_token()))
         }
         Err(error) => {
             warn!("the admin API stays off: {error}");
