@@ -56,8 +56,11 @@ impl Bucket {
     pub fn take(&mut self, now: Instant, rate: Rate) -> Verdict {
         let token = Duration::from_secs(1) / rate.per_second;
         let room = token * rate.burst;
-        // What was missing at a slower rate is not waited for at this one.
-        let missing = self.full_at.saturating_duration_since(now).min(room);
+        let mut missing = self.full_at.saturating_duration_since(now);
+        if missing > room {
+            // What was missing at a slower rate is not waited for at this one.
+            missing = room - token;
+        }
         if missing + token <= room {
             self.full_at = now + missing + token;
             return Verdict::Allowed;
@@ -126,7 +129,8 @@ mod tests {
         }
         assert_eq!(bucket.take(start, slow), Verdict::Refused);
         // At the slow rate the hundred would be missing for as many seconds.
-        assert_eq!(bucket.take(at(start, 99), RATE), Verdict::Refused);
+        assert_eq!(bucket.take(at(start, 99), RATE), Verdict::Allowed);
+        assert_eq!(bucket.take(at(start, 198), RATE), Verdict::Refused);
         assert_eq!(bucket.take(at(start, 199), RATE), Verdict::Allowed);
     }
 }

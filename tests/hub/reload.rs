@@ -281,7 +281,7 @@ async fn a_log_that_shrinks_gives_up_its_oldest_messages() {
         reloaded(app).await;
         assert_eq!(app.stats().log_messages, 10);
         let log = Caller::reader(app).get("/log").await;
-        assert_eq!(log["messages"][9]["message"], 1_990, "{log}");
+        assert_eq!(log["log"][9]["message"], 1_990, "{log}");
         client.publish("1", "5").await;
         assert_eq!(app.stats().log_messages, 10);
     })
