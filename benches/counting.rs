@@ -14,11 +14,13 @@
 
 #[path = "support/entry.rs"]
 mod entry;
+#[path = "support/room.rs"]
+#[allow(dead_code, reason = "each benchmark needs its own part of it")]
+mod room;
 
-use skynet::hub::{
-    ClientInfo, ClientKey, Hub, HubLimits, Identity, Job, Membership, Source, Totals, Written,
-};
-use skynet::protocol::{CommandKind, CommandLimits, command};
+use room::{CHANNEL, Room, message, open};
+use skynet::hub::{Source, Totals, Written};
+use skynet::protocol::CommandKind;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,11 +33,6 @@ const MESSAGES: usize = 2_000;
 const ROUNDS: usize = 15;
 /// Calls of the functions that count a message, in one measurement.
 const CALLS: usize = 200_000;
-/// Clients written to at a time, as the program does.
-const PASS: usize = 256;
-/// Commands' bounds: more than is sent here.
-const LIMITS: CommandLimits =
-    CommandLimits { max_channel_name_bytes: 255, max_event_bytes: 100_000 };
 
 fn main() -> ExitCode {
     entry::main("counting", |_| run())
@@ -69,102 +66,45 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// A hub with a sender and listeners, and what stands in for their sockets.
-struct Bench {
-    hub: Hub,
-    /// Those of the sender, first, and the listeners; clients leave when they are dropped.
-    members: Vec<Membership>,
-    jobs: Vec<Job>,
-}
+/// A hub with a sender and listeners.
+struct Bench(Room);
 
 impl Bench {
-    fn new() -> Result<Bench, String> {
-        let hub = Hub::new(HubLimits {
-            max_clients: LISTENERS + 2,
-            max_channels_per_client: 10,
-            max_message_bytes: 131_072,
-            max_queue_bytes: 1 << 20,
-            total_queue_bytes: 256 << 20,
-            max_log_messages: 1_000,
-            max_log_bytes: 64 << 20,
-        });
-        let mut bench = Bench { hub, members: vec![], jobs: Vec::with_capacity(PASS) };
-        bench.join()?;
-        for _ in 0..LISTENERS {
-            let listener = bench.join()?;
-            bench.send(listener, r#"{"type":"open","channel":"measured"}"#);
-        }
-        bench.write(Written::All);
-        Ok(bench)
-    }
-
-    fn join(&mut self) -> Result<ClientKey, String> {
-        let info = ClientInfo {
-            address: ([127, 0, 0, 1], 1).into(),
-            user_agent: None,
-            identity: Identity::default(),
-            rights: None,
-        };
-        let admission = self.hub.admit().map_err(|why| format!("not admitted: {why:?}"))?;
-        let membership = admission.join(info, |_, _| {});
-        let key = membership.key();
-        self.members.push(membership);
-        Ok(key)
-    }
-
-    fn send(&self, key: ClientKey, text: &str) {
-        let received = Instant::now();
-        self.hub.execute(key, command::parse(text, LIMITS), text.len(), received);
-    }
-
-    /// Takes all that is queued and reports what became of it.
-    fn write(&mut self, outcome: Written) {
-        loop {
-            self.hub.take_jobs(&mut self.jobs, PASS);
-            if self.jobs.is_empty() {
-                return;
-            }
-            for job in &mut self.jobs {
-                let batch = std::mem::take(&mut job.batch);
-                job.outcome = match outcome {
-                    Written::Left(_) => Written::Left(batch.bytes()),
-                    other => other,
-                };
-            }
-            self.hub.settle(&mut self.jobs);
-            self.jobs.clear();
-        }
+    fn new() -> Result<Self, String> {
+        let mut room = Room::new(1_000)?;
+        room.listen(LISTENERS)?;
+        Ok(Self(room))
     }
 
     /// Begins to measure a delivery that never ends, so that no other is measured.
     fn block_measurement(&mut self) -> Result<(), String> {
-        let stuck = self.join()?;
-        self.send(stuck, r#"{"type":"open","channel":"stuck"}"#);
-        self.write(Written::All);
-        let sender = self.members[0].key();
-        self.send(sender, r#"{"type":"message","channel":"stuck","message":1}"#);
-        self.write(Written::Left(0));
+        let room = &mut self.0;
+        let stuck = room.join()?;
+        room.send(stuck, &open("stuck"));
+        room.write(Written::All);
+        let sender = room.sender();
+        room.send(sender, &message("stuck", 1));
+        room.write(Written::Left(0));
         // The sender's socket takes what it has of its own.
-        self.hub.wrote(sender, 0);
+        room.hub().wrote(sender, 0);
         Ok(())
     }
 
     /// Nanoseconds for a message, of many, in and out.
     fn publish(&mut self) -> f64 {
-        let sender = self.members[0].key();
-        let text =
-            format!(r#"{{"type":"message","channel":"measured","message":"{}"}}"#, "x".repeat(100));
+        let (room, text) = (&mut self.0, message(CHANNEL, 100));
+        let sender = room.sender();
         let begun = Instant::now();
         for _ in 0..MESSAGES {
-            self.send(sender, &text);
-            self.write(Written::All);
+            room.send(sender, &text);
+            room.write(Written::All);
         }
         begun.elapsed().as_nanos() as f64 / MESSAGES as f64
     }
 
     /// Checks that all was delivered, and so many deliveries measured.
     fn check(&self, measured: u64) -> Result<(), String> {
-        let totals = self.hub.stats().totals;
+        let totals = self.0.hub().stats().totals;
         let delivered = (LISTENERS * MESSAGES * ROUNDS) as u64;
         // What blocks the measurement is one more.
         let got = (totals.delivered / LISTENERS as u64, totals.delivery_nanos.count());

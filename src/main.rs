@@ -20,6 +20,7 @@ use skynet::{
     cli::{Cli, Command},
     config::{self, Config, DEFAULT_FILE, Loaded},
     descriptors,
+    http::Inherited,
     reload::Reloads,
     shutdown::{self, Hangup, Hangups},
     systemd::Supervisor,
@@ -124,7 +125,7 @@ fn serve(mut loaded: Loaded) -> Result<(), String> {
             // From now on, as without it a SIGHUP would end the program.
             let hangups = Hangups::new()
                 .map_err(|error| format!("signals cannot be listened for: {error}"))?;
-            let app = App::build(loaded).await.map_err(|error| error.to_string())?;
+            let app = build(loaded).await?;
             let app = app.supervised_by(supervisor);
             let left = reload_on(hangups, app.reloads());
             let stop = async {
@@ -145,6 +146,15 @@ async fn reload_on(mut hangups: Hangups, reloads: Reloads) {
         let _ = reloads.reload().await;
     }
     tracing::info!("the terminal has gone; stopping");
+}
+
+/// Builds the program, on the sockets that the service manager has bound for it, if there are any.
+async fn build(loaded: Loaded) -> Result<App, String> {
+    #[cfg(unix)]
+    let inherited = Inherited::take().map_err(|error| error.to_string())?;
+    #[cfg(not(unix))]
+    let inherited = Inherited::default();
+    App::build_on(loaded, inherited).await.map_err(|error| error.to_string())
 }
 
 /// Prints what was asked for; a reader that has gone, such as `head`, is no failure.

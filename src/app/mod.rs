@@ -3,9 +3,11 @@
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 //!
+//! - `listening`: binds the listeners.
 //! - `reloading`: reads the configuration again and has the parts take it over.
 //! - `plan`: routes and how they are counted; `start_error`: why the program cannot start.
 
+mod listening;
 mod plan;
 mod reloading;
 mod start_error;
@@ -14,9 +16,9 @@ pub use start_error::StartError;
 
 use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, ListedChannel, Loaded};
+use crate::config::{Config, ListedChannel, ListenAddress, Loaded};
 use crate::gateway::{Entrance, Gateway};
-use crate::http::{self, Limits, Service};
+use crate::http::{Certificates, Inherited, Limits, Opening, Service};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
@@ -25,6 +27,7 @@ use crate::protocol::{ChannelName, CloseReason};
 use crate::reload::{InForce, Reloads};
 use crate::systemd::Supervisor;
 use crate::telemetry;
+use listening::Listening;
 use plan::Plan;
 use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Response};
@@ -33,7 +36,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -65,10 +67,7 @@ pub struct App {
     /// What asks it.
     reloads: Reloads,
     supervisor: Supervisor,
-    hub_listener: TcpListener,
-    hub_address: SocketAddr,
-    /// The owner's own listener, unless it is the hub's.
-    admin: Option<(TcpListener, SocketAddr)>,
+    listening: Listening,
 }
 
 impl App {
@@ -76,16 +75,23 @@ impl App {
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, or the file of bans cannot be read.
+    /// An address cannot be bound, a certificate cannot be used, or the file of bans cannot be read.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
+        Self::build_on(loaded, Inherited::default()).await
+    }
+
+    /// [`Self::build`], on listeners that were bound already; what is not among them is bound.
+    ///
+    /// # Errors
+    /// As [`Self::build`], or a listener does not go with the settings.
+    pub async fn build_on(
+        loaded: impl Into<Loaded>,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
         let loaded = loaded.into();
         let config = loaded.config.clone();
-        let (hub_listener, hub_address) = bind("hub.listen", config.hub.listen)?;
-        let admin = match config.shares_listener() {
-            true => None,
-            false => Some(bind("admin.listen", config.admin.listen)?),
-        };
+        let listening = Listening::bind(&config, inherited)?;
         let hub = Hub::new(hub_limits(&config));
         let mut bans_file = config.admin.bans_file.as_ref().map(BansFile::new);
         if let Some(file) = &mut bans_file {
@@ -105,6 +111,7 @@ impl App {
             metrics.clone(),
             tokens,
             bans_file.clone(),
+            listening.certificates(),
         );
         let access = tokens_read
             .map(|tokens| Access::new(reloader.in_force(), tokens, bans_file, Failures::new()));
@@ -117,9 +124,7 @@ impl App {
             reloader,
             reloads,
             supervisor: Supervisor::default(),
-            hub_listener,
-            hub_address,
-            admin,
+            listening,
         })
     }
 
@@ -140,41 +145,51 @@ impl App {
 
     /// The address that clients connect to.
     pub fn hub_address(&self) -> SocketAddr {
-        self.hub_address
+        self.listening.hub_address
     }
 
     /// The address of the owner's listener, which may be the hub's.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin.as_ref().map_or(self.hub_address, |(_, address)| *address)
+    pub fn admin_address(&self) -> ListenAddress {
+        let own = self.listening.admin.as_ref().map(|(_, address)| address.clone());
+        own.unwrap_or(self.listening.hub_address.into())
+    }
+
+    /// The certificates that the listeners speak TLS with, to be read anew while the program runs.
+    pub fn certificates(&self) -> Vec<Certificates> {
+        self.listening.certificates()
     }
 
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
     /// returns when they have gone, or after ten seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        info!(listener = "hub", address = %self.hub_address, "listening");
+        info!(listener = "hub", address = %self.hub_address(), "listening");
         info!(listener = "admin", address = %self.admin_address(), "listening");
-        info!("{}", who_can_reach(self.hub_address, self.what_guests_may));
+        info!("{}", who_can_reach(self.hub_address(), self.what_guests_may));
 
         // Dropped at the end, which ends whatever still runs.
         let mut tasks = JoinSet::new();
         let (stop_hub, hub_stops) = watch::channel(false);
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
-        let service = |endpoint, listener, max_connections| {
+        let service = |endpoint, listener, max_connections, opening| {
             let head_timeout = self.reloader.head_timeout();
             let limits = Limits { listener, head_timeout, max_connections };
-            Service::new(endpoint, limits, self.metrics.clone())
+            Service::new(endpoint, limits, opening, self.metrics.clone())
         };
         let mut max_connections = HANDSHAKES;
-        match self.admin {
+        let Listening { hub, hub_certificates, admin, admin_certificates, .. } = self.listening;
+        match admin {
             Some((listener, _)) => {
-                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS);
+                let opening = Opening { certificates: admin_certificates, announced_by: None };
+                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS, opening);
                 tasks.spawn(admin.serve(listener, admin_stops));
             }
             None => max_connections += ADMIN_CONNECTIONS,
         }
-        let hub = service(hub_pages, "hub", max_connections);
-        tasks.spawn(hub.serve(self.hub_listener, hub_stops));
+        let announced_by = Some(self.reloader.announcing_proxies());
+        let opening = Opening { certificates: hub_certificates, announced_by };
+        let hub_service = service(hub_pages, "hub", max_connections, opening);
+        tasks.spawn(hub_service.serve(hub, hub_stops));
         tasks.spawn(self.gateway.run());
         tasks.spawn(self.reloader.run(self.supervisor.clone()));
         tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
@@ -198,7 +213,7 @@ impl App {
     /// What each listener serves. Where they are one, the hub's serves both, and what holds no
     /// content but would tell players of the owner's business asks for the token.
     fn pages(&self, stopping: &watch::Receiver<bool>) -> (Pages, Pages) {
-        let shared = self.admin.is_none();
+        let shared = self.listening.admin.is_none();
         let api = self.access.as_ref().map(|access| {
             api::routes(Api {
                 hub: self.hub.clone(),
@@ -261,16 +276,6 @@ impl App {
 }
 
 type Pages = BoxEndpoint<'static, Response>;
-
-fn bind(
-    setting: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen { setting, address, error };
-    let listener = http::bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
 
 fn hub_limits(config: &Config) -> HubLimits {
     let limits = &config.limits;

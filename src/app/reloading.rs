@@ -1,7 +1,7 @@
 //! Reads the configuration again while the program runs.
 //!
 //! One task does it, one request after the other. First everything that can fail is tried: the
-//! settings, the owner's token, the file of bans. Only then the parts take over what is new, and
+//! settings, the owner's token, the certificates, the file of bans. Only then the parts take over what is new, and
 //! nothing of that fails; what would take long is done in steps, between which the hub serves.
 
 use super::{counted_channels, hub_limits};
@@ -9,11 +9,13 @@ use crate::access::{AdminToken, AdminTokens, BansFile};
 use crate::config::{Config, ConfigError, Loaded, Problem, Reread};
 use crate::descriptors;
 use crate::gateway::Gateway;
+use crate::http::{Certificates, Changed, ReadAnew, TlsError};
 use crate::hub::{Ban, Hub};
 use crate::metrics::Metrics;
 use crate::reload::{InForce, Outcome, Reloads, Report, Request};
 use crate::systemd::Supervisor;
 use crate::telemetry::{self, FilterError};
+use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
@@ -24,12 +26,14 @@ use tracing::{error, info, warn};
 pub(super) struct Reloader {
     in_force: watch::Sender<Arc<Loaded>>,
     head_timeout: watch::Sender<Duration>,
+    announcing_proxies: watch::Sender<Arc<[IpNet]>>,
     hub: Hub,
     gateway: Gateway,
     metrics: Arc<Metrics>,
     /// None while the owner's API is off.
     tokens: Option<watch::Sender<AdminTokens>>,
     bans_file: Option<Arc<Mutex<BansFile>>>,
+    certificates: Vec<Certificates>,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -37,6 +41,7 @@ pub(super) struct Reloader {
 struct Read {
     reread: Reread,
     tokens: Option<AdminTokens>,
+    certificates: Vec<ReadAnew>,
     /// The bans, if somebody has changed their file, which nobody writes meanwhile.
     bans: Option<(Vec<Ban>, OwnedMutexGuard<BansFile>)>,
 }
@@ -58,12 +63,24 @@ impl Reloader {
         metrics: Arc<Metrics>,
         tokens: Option<watch::Sender<AdminTokens>>,
         bans_file: Option<Arc<Mutex<BansFile>>>,
+        certificates: Vec<Certificates>,
     ) -> (Self, Reloads) {
         let (reloads, requests) = Reloads::channel();
         let head_timeout = watch::Sender::new(loaded.config.limits.handshake_timeout);
+        let announcing_proxies = watch::Sender::new(announcing_proxies(&loaded.config));
         let in_force = watch::Sender::new(Arc::new(loaded));
-        let reloader =
-            Self { in_force, head_timeout, hub, gateway, metrics, tokens, bans_file, requests };
+        let reloader = Self {
+            in_force,
+            head_timeout,
+            announcing_proxies,
+            hub,
+            gateway,
+            metrics,
+            tokens,
+            bans_file,
+            certificates,
+            requests,
+        };
         (reloader, reloads)
     }
 
@@ -75,6 +92,11 @@ impl Reloader {
     /// `limits.handshake_timeout`, as it is in force.
     pub fn head_timeout(&self) -> watch::Receiver<Duration> {
         self.head_timeout.subscribe()
+    }
+
+    /// Proxies that speak the PROXY protocol, as they are in force.
+    pub fn announcing_proxies(&self) -> watch::Receiver<Arc<[IpNet]>> {
+        self.announcing_proxies.subscribe()
     }
 
     /// Serves requests, for ever. `supervisor` is told when each begins and ends.
@@ -94,8 +116,8 @@ impl Reloader {
     }
 
     async fn reload(&self) -> Outcome {
-        let Read { reread, tokens, bans } = self.read().await?;
-        let Reread { mut loaded, changed, mut applied, mut needs_restart } = reread;
+        let Read { reread, tokens, certificates, bans } = self.read().await?;
+        let Reread { mut loaded, mut changed, mut applied, mut needs_restart } = reread;
         if let Some(limit) = descriptors::limit() {
             descriptors::fit(&mut loaded.config.limits, limit);
         }
@@ -109,6 +131,13 @@ impl Reloader {
         if applied.iter().any(|key| key == "telemetry.log") {
             set_filter(&loaded.config.telemetry.log);
         }
+        for read in certificates {
+            let key = format!("{}.certificate", read.section());
+            if read.serve() == Changed::Yes {
+                changed.push(key.clone());
+                applied.push(key);
+            }
+        }
         let closed_clients = self.apply(Arc::new(loaded), tokens, bans).await;
         Ok(Report { changed, applied, needs_restart, closed_clients })
     }
@@ -117,6 +146,7 @@ impl Reloader {
     async fn read(&self) -> Result<Read, ConfigError> {
         let loaded = self.in_force.borrow().clone();
         let api_is_on = self.tokens.is_some();
+        let certificates = self.certificates.clone();
         let bans_file = match &self.bans_file {
             Some(file) => Some(file.clone().lock_owned().await),
             None => None,
@@ -129,6 +159,15 @@ impl Reloader {
                 Some(Ok(token)) => Some(AdminTokens::new(&token.secret, admin.read_token())),
                 Some(Err(error)) => return Err(problem("admin.token", &error)),
             };
+            let read_anew = |of: &Certificates| {
+                let wrong = |error: TlsError| {
+                    ConfigError::Invalid(vec![Problem::new(error.setting(), error.complaint())])
+                };
+                of.read_anew().map_err(wrong)
+            };
+            // Whoever names other files may have removed those of before.
+            let stay = certificates.iter().filter(|of| !moved(of.section(), &reread.needs_restart));
+            let certificates = stay.map(read_anew).collect::<Result<_, _>>()?;
             // Last, as the file takes note of what has been read of it.
             let bans = match bans_file {
                 None => None,
@@ -137,7 +176,7 @@ impl Reloader {
                     Err(error) => return Err(problem("admin.bans_file", &error)),
                 },
             };
-            Ok(Read { reread, tokens, bans })
+            Ok(Read { reread, tokens, certificates, bans })
         });
         read.await.unwrap_or_else(|error| Err(problem("the configuration", &error)))
     }
@@ -154,6 +193,7 @@ impl Reloader {
             keep.send_replace(tokens);
         }
         self.head_timeout.send_replace(config.limits.handshake_timeout);
+        self.announcing_proxies.send_replace(announcing_proxies(config));
         self.in_force.send_replace(loaded.clone());
         let withdrawn = self.gateway.set(config);
         let newest = self.hub.newest_client();
@@ -194,8 +234,23 @@ async fn in_steps(step: impl Fn(usize) -> (usize, Option<usize>)) -> usize {
     closed
 }
 
+/// Proxies that must say by the PROXY protocol whose connections they pass on.
+fn announcing_proxies(config: &Config) -> Arc<[IpNet]> {
+    match config.hub.proxy_protocol {
+        true => config.hub.trusted_proxies.clone().into(),
+        false => Arc::default(),
+    }
+}
+
 fn problem(key: &str, error: &impl ToString) -> ConfigError {
     ConfigError::Invalid(vec![Problem::new(key, format!("cannot be used: {}", error.to_string()))])
+}
+
+/// Whether the settings in `section` name other files than before, which wait for a restart.
+fn moved(section: &str, waiting: &[String]) -> bool {
+    let of_section =
+        |key: &String| key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+    waiting.iter().any(of_section)
 }
 
 fn set_filter(log: &str) {

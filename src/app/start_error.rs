@@ -1,9 +1,11 @@
-//! Why the program cannot start, and what its owner can do about it.
+//! Why the program cannot start, said to its owner.
 
 use crate::access::BansFileError;
+use crate::config::ListenAddress;
+use crate::http::TlsError;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::path::Path;
 
 /// Why the program cannot start.
 #[derive(Debug)]
@@ -13,10 +15,14 @@ pub enum StartError {
         /// The setting that asks for it.
         setting: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system says.
         error: io::Error,
     },
+    /// A listener that was handed over does not go with the settings; a sentence says why.
+    HandedOver(&'static str),
+    /// A certificate cannot be used.
+    Tls(TlsError),
     /// The file of bans cannot be read: to start without it would let the banned in.
     Bans(BansFileError),
 }
@@ -25,7 +31,13 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (setting, address, error) = match self {
             Self::Listen { setting, address, error } => (setting, address, error),
-            Self::Bans(error) => return write!(f, "{error}"),
+            Self::Bans(error) => return error.fmt(f),
+            Self::HandedOver(why) => return f.write_str(why),
+            Self::Tls(error) => return error.fmt(f),
+        };
+        let address = match address {
+            ListenAddress::Tcp(address) => address,
+            ListenAddress::Unix(path) => return cannot_make_socket(f, setting, path, error),
         };
         match error.kind() {
             io::ErrorKind::AddrInUse => write!(
@@ -50,3 +62,23 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// Why there can be no Unix socket at a path.
+fn cannot_make_socket(
+    f: &mut fmt::Formatter<'_>,
+    setting: &str,
+    path: &Path,
+    error: &io::Error,
+) -> fmt::Result {
+    let path = path.display();
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program answers there; stop it or change",
+        io::ErrorKind::AlreadyExists => {
+            "there is a file that is no socket; remove it if nobody needs it, or change"
+        }
+        io::ErrorKind::NotFound => "its folder does not exist; make it, or change",
+        io::ErrorKind::PermissionDenied => "this user may not make files in its folder; change",
+        _ => return write!(f, "cannot listen on {path}, which {setting} asks for: {error}"),
+    };
+    write!(f, "cannot listen on {path}: {why} {setting}")
+}

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn one_listener_for_hub_and_owner_is_warned_of() {
-        let text = advice(|config| config.admin.listen = config.hub.listen);
+        let text = advice(|config| config.admin.listen = config.hub.listen.into());
         assert!(text.contains("The admin API is on the same listener"), "{text}");
         assert!(!advice(|_| ()).contains("same listener"));
     }

@@ -263,7 +263,7 @@ fn admin(
         return;
     }
     if config.shares_listener() {
-        let listen = config.admin.listen;
+        let listen = &config.admin.listen;
         if hub.is_allowed() {
             let text = format!(
                 "whoever reaches the hub reaches the admin API, for they are one listener ({listen}): \

@@ -37,7 +37,8 @@ impl Place {
         let is_a_guess = ip.is_unspecified();
         let ip = if is_a_guess { loopback(ip) } else { ip };
         let authority = Authority { host: Host::Ip(ip), port: Some(listen.port()) };
-        Ok(Self { url: PublicUrl { secure: false, authority }, setting: "hub.listen", is_a_guess })
+        let secure = config.hub.tls.is_set();
+        Ok(Self { url: PublicUrl { secure, authority }, setting: "hub.listen", is_a_guess })
     }
 
     pub fn host(&self) -> &Host {
@@ -85,7 +86,8 @@ impl Way {
 /// The ways to the admin API from the machine that it runs on, and by what leads to the `hub`, which is
 /// the same machine. Port 0 stands for one that no rule names.
 pub(super) fn ways_to_admin(config: &Config, hub: &Destination) -> Vec<Way> {
-    let listen = config.admin.listen;
+    // Nothing in the game reaches a Unix socket.
+    let Some(listen) = config.admin.listen.tcp() else { return Vec::new() };
     let ip = listen.ip().to_canonical();
     let addresses = match ip {
         _ if ip.is_unspecified() && ip.is_ipv6() => {

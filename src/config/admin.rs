@@ -9,16 +9,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{HubConfig, Secret, error::Problem, lists, token, units};
+use super::{HubConfig, ListenAddress, Secret, TlsConfig, error::Problem, lists, token, units};
 
 /// The owner's listener.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
-    /// The address and port of the admin API. Port 0 lets the system choose one. The same as
-    /// `hub.listen` means one listener for both.
-    #[serde(deserialize_with = "units::address")]
-    pub listen: SocketAddr,
+    /// The address and port of the admin API, or its Unix socket. Port 0 lets the system choose one.
+    /// The same as `hub.listen` means one listener for both.
+    pub listen: ListenAddress,
     /// The token that may do everything, as it was given directly. [`AdminConfig::admin_token`] is
     /// the one that applies.
     #[serde(default)]
@@ -45,6 +44,10 @@ pub struct AdminConfig {
     /// A file that keeps bans; without one they end with the process.
     #[serde(default, deserialize_with = "units::optional_path")]
     pub bans_file: Option<PathBuf>,
+    /// The certificate of this listener, if it speaks TLS. A listener shared with the hub has the
+    /// hub's.
+    #[serde(default)]
+    pub tls: TlsConfig,
     /// What `token_file` held when it was read.
     #[serde(skip)]
     token_from_file: Option<Secret>,
@@ -96,12 +99,15 @@ impl AdminConfig {
     }
 
     pub(super) fn validate(&self, hub: &HubConfig, problems: &mut Vec<Problem>) {
-        if self.listen.ip().is_multicast() {
-            problems.push(units::multicast("admin.listen", self.listen));
+        if let ListenAddress::Tcp(listen) = self.listen {
+            if listen.ip().is_multicast() {
+                problems.push(units::multicast("admin.listen", listen));
+            }
+            if let Some(text) = clash(hub.listen, listen) {
+                problems.push(Problem::new("admin.listen", text).beside("hub.listen"));
+            }
         }
-        if let Some(text) = clash(hub.listen, self.listen) {
-            problems.push(Problem::new("admin.listen", text).beside("hub.listen"));
-        }
+        self.validate_tls(hub, problems);
         for (key, file_key, token, file) in [
             ("admin.token", "admin.token_file", &self.token, &self.token_file),
             ("admin.read_token", "admin.read_token_file", &self.read_token, &self.read_token_file),
@@ -127,9 +133,33 @@ impl AdminConfig {
     }
 }
 
+impl AdminConfig {
+    fn validate_tls(&self, hub: &HubConfig, problems: &mut Vec<Problem>) {
+        let key = "admin.tls.certificate";
+        self.tls.validate(key, "admin.tls.key", problems);
+        if !self.tls.is_set() {
+            return;
+        }
+        if let ListenAddress::Unix(_) = self.listen {
+            let text = "is given, and admin.listen is a Unix socket, which needs no TLS: nobody but \
+                        programs of this machine reaches it; leave [admin.tls] out";
+            problems.push(Problem::new(key, text).beside("admin.listen"));
+        } else if shared(hub.listen, &self.listen) && self.tls != hub.tls {
+            let text = "is given, and admin.listen is the listener of the hub, which has the \
+                        certificate of [hub.tls]; leave [admin.tls] out, or give the owner a port of \
+                        its own";
+            problems.push(Problem::new(key, text).beside("admin.listen"));
+        }
+    }
+}
+
 /// Whether two listeners are meant to be one: the same address and port, and the port is not left
 /// to the system.
-pub(super) fn shared(hub: SocketAddr, admin: SocketAddr) -> bool {
+pub(super) fn shared(hub: SocketAddr, admin: &ListenAddress) -> bool {
+    admin.tcp().is_some_and(|admin| same(hub, admin))
+}
+
+fn same(hub: SocketAddr, admin: SocketAddr) -> bool {
     hub.port() != 0 && canonical(hub) == canonical(admin)
 }
 
@@ -146,7 +176,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// Systems differ in whether the second bind fails or silently takes part of the connections;
 /// either way the owner would not know which listener answers.
 fn clash(hub: SocketAddr, admin: SocketAddr) -> Option<String> {
-    if hub.port() != admin.port() || hub.port() == 0 || shared(hub, admin) {
+    if hub.port() != admin.port() || hub.port() == 0 || same(hub, admin) {
         return None;
     }
     let (hub_ip, admin_ip) = (hub.ip().to_canonical(), admin.ip().to_canonical());
@@ -192,7 +222,7 @@ mod tests {
             ("0.0.0.0:0", "127.0.0.1:0"),
         ] {
             assert!(!clashes(hub, admin), "{hub} {admin}");
-            assert!(!shared(hub.parse().unwrap(), admin.parse().unwrap()), "{hub} {admin}");
+            assert!(!shared(hub.parse().unwrap(), &admin.parse().unwrap()), "{hub} {admin}");
         }
     }
 
@@ -204,7 +234,7 @@ mod tests {
             ("[::]:4567", "[::]:4567"),
             ("[::ffff:127.0.0.1]:4567", "127.0.0.1:4567"),
         ] {
-            assert!(shared(hub.parse().unwrap(), admin.parse().unwrap()), "{hub} {admin}");
+            assert!(shared(hub.parse().unwrap(), &admin.parse().unwrap()), "{hub} {admin}");
             assert!(!clashes(hub, admin), "{hub} {admin}");
         }
     }

@@ -53,33 +53,27 @@ pub(super) fn parse(
     let document = document(text, path)?;
     let at = |start: usize| origin(line_of(&text.as_bytes()[..start]));
     let mut given = Vec::new();
-    for (name, value) in document.get_ref() {
+    flatten(document.get_ref(), &[], &at, &mut given);
+    Ok(given)
+}
+
+/// Adds the settings of a table, and of the tables within it. The parser bounds how deep they go.
+fn flatten(
+    table: &DeTable<'_>,
+    path: &[String],
+    at: &impl Fn(usize) -> Origin,
+    given: &mut Vec<Given>,
+) {
+    for (name, value) in table {
+        let key = [path, &[name.get_ref().to_string()]].concat();
         match value.get_ref() {
-            DeValue::Table(section) => {
-                for (setting, value) in section {
-                    given.push(Given {
-                        key: vec![name.get_ref().to_string(), setting.get_ref().to_string()],
-                        value: convert(value.get_ref()),
-                        origin: at(setting.span().start),
-                    });
-                }
-                // A section without settings is reported too, since its name may be wrong.
-                if section.is_empty() {
-                    given.push(Given {
-                        key: vec![name.get_ref().to_string()],
-                        value: Dict::new().into(),
-                        origin: at(name.span().start),
-                    });
-                }
+            // A section without settings is reported too, since its name may be wrong.
+            DeValue::Table(section) if !section.is_empty() => flatten(section, &key, at, given),
+            other => {
+                given.push(Given { key, value: convert(other), origin: at(name.span().start) });
             }
-            other => given.push(Given {
-                key: vec![name.get_ref().to_string()],
-                value: convert(other),
-                origin: at(name.span().start),
-            }),
         }
     }
-    Ok(given)
 }
 
 /// A TOML text, taken apart.
@@ -173,7 +167,7 @@ mod tests {
     #[test]
     fn every_setting_knows_its_line_however_it_is_written() {
         let text = "\n[hub]\nlisten = 'a' # é\n\n[limits]\r\nx = {\n y = 1 }\r\n[empty]\n";
-        let expected = [("hub.listen", 3), ("limits.x", 6), ("empty", 8)];
+        let expected = [("hub.listen", 3), ("limits.x.y", 7), ("empty", 8)];
         assert_eq!(lines(text).unwrap(), expected.map(|(key, line)| (key.to_owned(), line)));
         let dotted = lines("hub.listen = 1\n\"a.b\" = 2\n").unwrap();
         assert_eq!(dotted, [("hub.listen".to_owned(), 1), ("a.b".to_owned(), 2)]);

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminConfig, LimitsConfig, PublicUrl, RightsConfig, Secret, error::Problem, networks, token,
-    units,
+    AdminConfig, LimitsConfig, PublicUrl, RightsConfig, Secret, TlsConfig, error::Problem,
+    networks, token, units,
 };
 
 /// The setting that holds the tokens.
@@ -33,12 +33,18 @@ pub struct HubConfig {
     /// Networks of proxies in front of the hub, whose `X-Forwarded-Proto` is believed.
     #[serde(default, deserialize_with = "networks::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections from `trusted_proxies` begin with a header of the PROXY protocol.
+    #[serde(deserialize_with = "units::switch")]
+    pub proxy_protocol: bool,
     /// Whether a client without a good token is turned away.
     #[serde(deserialize_with = "units::switch")]
     pub require_token: bool,
     /// The names that a token proves, in the order of the file; names and tokens are unique.
     #[serde(default)]
     pub tokens: Vec<HubToken>,
+    /// The certificate of this listener, if it speaks TLS.
+    #[serde(default)]
+    pub tls: TlsConfig,
 }
 
 /// A name, the token that proves it, and what a client that shows it may do.
@@ -127,6 +133,13 @@ impl HubConfig {
     ) {
         if self.listen.ip().is_multicast() {
             problems.push(units::multicast("hub.listen", self.listen));
+        }
+        self.tls.validate("hub.tls.certificate", "hub.tls.key", problems);
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            let text = "is true, and there is no proxy whose word counts; list it in \
+                        hub.trusted_proxies";
+            let problem = Problem::new("hub.proxy_protocol", text);
+            problems.push(problem.beside("hub.trusted_proxies"));
         }
         if self.require_token && self.tokens.is_empty() {
             let text =

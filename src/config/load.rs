@@ -92,7 +92,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         problems.extend(found);
         known
     });
-    let (mut config, figment) = extract(given, &mut problems)?;
+    let (mut config, figment) = extract(given, &settings, &mut problems)?;
 
     let mut semantic = Vec::new();
     config.hub.read_token_files(&mut semantic);
@@ -172,6 +172,7 @@ fn flags(flags: &[Flag], problems: &mut Vec<Problem>) -> Vec<Given> {
 /// Merges and reads the values. What cannot be read is reported and put aside.
 fn extract(
     mut given: Vec<Given>,
+    settings: &Settings,
     problems: &mut Vec<Problem>,
 ) -> Result<(Config, Figment), ConfigError> {
     loop {
@@ -181,7 +182,8 @@ fn extract(
             Err(error) => error,
         };
         // Section and name; what may follow is a place within the value.
-        let key = error.path[..error.path.len().min(2)].join(".");
+        let length = settings.length_of_setting(&error.path).unwrap_or(error.path.len());
+        let key = error.path[..length].join(".");
         let text = match &error.kind {
             Kind::Message(text) => text.clone(),
             kind => format!("cannot be used: {kind}"),

@@ -54,7 +54,7 @@ impl MetricsConfig {
                 "metrics.channels",
             );
         }
-        let open = !self.require_token && !admin::shared(hub.listen, admin.listen);
+        let open = !self.require_token && !admin::shared(hub.listen, &admin.listen);
         if count > 0 && open {
             problem(
                 "names channels, and anybody who can reach the admin listener could read the names \
@@ -136,7 +136,7 @@ mod tests {
         config.metrics.require_token = false;
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains("set metrics.require_token = true"), "{error}");
-        config.admin.listen = config.hub.listen;
+        config.admin.listen = config.hub.listen.into();
         config.validate().unwrap();
     }
 

@@ -9,12 +9,12 @@
 //! looks at the environment. One file per section holds type and validation side by side:
 //!
 //! - [`HubConfig`], [`RightsConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`],
-//!   [`MetricsConfig`], [`TelemetryConfig`]
+//!   [`MetricsConfig`], [`TelemetryConfig`], and within two of them [`TlsConfig`]
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
 //! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and
-//! durations as people write them, `lists` lists and `networks` networks, [`PublicUrl`] and [`Authority`] say where a hub is, [`Secret`]
+//! durations as people write them, `lists` lists and `networks` networks, [`ListenAddress`] says where is listened, [`PublicUrl`] and [`Authority`] say where a hub is, [`Secret`]
 //! keeps tokens out of every output, [`ConfigError`] speaks to the owner, [`Effective`] shows what
 //! applies and why, and `reload` says what a change does while the program runs.
 //!
@@ -27,6 +27,7 @@ pub(crate) mod file;
 mod given;
 mod hub;
 mod limits;
+mod listen;
 mod lists;
 mod load;
 mod message_log;
@@ -42,6 +43,7 @@ mod settings;
 mod state_dir;
 mod tables;
 mod telemetry;
+mod tls;
 mod token;
 mod units;
 
@@ -51,6 +53,7 @@ pub use admin::AdminConfig;
 pub use error::{ConfigError, Origin, Problem};
 pub use hub::{HubConfig, HubToken, is_client_name};
 pub use limits::LimitsConfig;
+pub use listen::ListenAddress;
 pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
 pub use metrics::{ListedChannel, MetricsConfig};
@@ -60,6 +63,7 @@ pub use report::{Effective, Setting};
 pub use rights::{ChannelPattern, RightsConfig};
 pub use secret::Secret;
 pub use telemetry::{LogFormat, TelemetryConfig};
+pub use tls::TlsConfig;
 
 /// The commented `config.toml` that is built into the program: every setting with its default.
 pub const DEFAULT_FILE: &str = include_str!("../../config.toml");
@@ -118,7 +122,7 @@ impl Config {
     /// Whether one listener serves computers and owner: `hub.listen` and `admin.listen` are the
     /// same address and port.
     pub fn shares_listener(&self) -> bool {
-        admin::shared(self.hub.listen, self.admin.listen)
+        admin::shared(self.hub.listen, &self.admin.listen)
     }
 
     /// What is allowed and yet should be known, a sentence each, to be told at the start.
@@ -220,7 +224,7 @@ mod tests {
         config.admin.token = Some(Secret::new("hunter2"));
         config.admin.read_token = Some(Secret::new("fifteen-or-less"));
         config.hub.tokens = vec![HubToken::new("t", Secret::new("hunter3"))];
-        config.admin.listen = config.hub.listen;
+        config.admin.listen = config.hub.listen.into();
         config.validate().unwrap();
         let warnings = config.warnings();
         for (warning, about) in

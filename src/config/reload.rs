@@ -37,6 +37,7 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
     ("hub.listen", Restart(|new, old| new.hub.listen = old.hub.listen), ""),
     ("hub.public_url", AtOnce, ""),
     ("hub.trusted_proxies", AtOnce, ""),
+    ("hub.proxy_protocol", Connecting, ""),
     ("hub.require_token", Connecting, "who is there without a token stays"),
     (
         "hub.tokens",
@@ -44,11 +45,17 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
         "who is there by a token that is gone or another now is closed with 4502 at once; changed \
          rights meet those who connect from then on",
     ),
+    (
+        "hub.tls.certificate",
+        Restart(|new, old| new.hub.tls.certificate.clone_from(&old.hub.tls.certificate)),
+        "the files are read again; who connects from then on gets what they hold",
+    ),
+    ("hub.tls.key", Restart(|new, old| new.hub.tls.key.clone_from(&old.hub.tls.key)), ""),
     ("guests.read", Connecting, ""),
     ("guests.write", Connecting, ""),
     ("guests.hear_all", Connecting, ""),
     ("guests.log", Connecting, ""),
-    ("admin.listen", Restart(|new, old| new.admin.listen = old.admin.listen), ""),
+    ("admin.listen", Restart(|new, old| new.admin.listen.clone_from(&old.admin.listen)), ""),
     ("admin.token", AtOnce, "streams by a token that is gone end"),
     ("admin.token_file", AtOnce, "the file is read again"),
     ("admin.read_token", AtOnce, "streams by a token that is gone end"),
@@ -60,6 +67,12 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
         Restart(|new, old| new.admin.bans_file.clone_from(&old.admin.bans_file)),
         "a file that you have changed is read again, and whom it bans is closed with 4501 at once",
     ),
+    (
+        "admin.tls.certificate",
+        Restart(|new, old| new.admin.tls.certificate.clone_from(&old.admin.tls.certificate)),
+        "the files are read again; who connects from then on gets what they hold",
+    ),
+    ("admin.tls.key", Restart(|new, old| new.admin.tls.key.clone_from(&old.admin.tls.key)), ""),
     ("limits.max_clients", AtOnce, "nobody is closed; nobody comes in until there are fewer"),
     ("limits.max_channels_per_client", AtOnce, "no channel is closed; no further one is opened"),
     (

@@ -15,7 +15,7 @@ pub struct Effective {
 /// One line of the effective configuration.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The section, such as `limits`.
+    /// The section, such as `limits` or `hub.tls`.
     pub section: &'static str,
     /// The name within the section, such as `max_clients`.
     pub name: &'static str,
@@ -49,7 +49,10 @@ impl Effective {
         let settings = settings
             .iter()
             .map(|(section, name)| {
-                let value = table.get(section).and_then(|values| values.get(name));
+                let mut parts = section.split('.').skip(1).chain([name]);
+                let top = section.split('.').next().and_then(|top| table.get(top));
+                let value = parts.try_fold(top, |within, part| Some(within?.get(part)));
+                let value = value.flatten();
                 Setting {
                     section,
                     name,

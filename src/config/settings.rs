@@ -12,11 +12,12 @@ use super::{
     given::{Given, VARIABLE_PREFIX},
     nearest::{allowed, folded, nearest_word},
     tables::{Field, Tables},
+    units,
 };
 
 /// The names of all settings.
 pub(super) struct Settings {
-    /// Section and name, in the order of the file.
+    /// Section and name, in the order of the file; a section within another is named `hub.tls`.
     known: Vec<(&'static str, &'static str)>,
     /// Those of them that are lists of tables.
     tables: Vec<Tables>,
@@ -57,6 +58,16 @@ impl Settings {
         self.known.iter().copied()
     }
 
+    /// How many parts at the beginning of `key` name a setting.
+    pub(super) fn length_of_setting(&self, key: &[String]) -> Option<usize> {
+        let mut settings = self.iter();
+        settings.find_map(|(section, name)| {
+            let parts = section.split('.').chain([name]);
+            let length = parts.clone().count();
+            key.get(..length).is_some_and(|key| parts.eq(key)).then_some(length)
+        })
+    }
+
     fn section(&self, section: &str) -> Vec<&'static str> {
         self.iter().filter(|(of, _)| *of == section).map(|(_, name)| name).collect()
     }
@@ -72,15 +83,19 @@ impl Settings {
         if let Some(tables) = self.tables.iter().find(|tables| tables.holds(&given.key)) {
             return tables.check(given);
         }
-        let text = match given.key.as_slice() {
-            [section, name] if self.known.contains(&(section, name)) => return Vec::new(),
-            [section] if self.sections().contains(&section.as_str()) => {
-                if matches!(given.value, Value::Dict(..)) {
-                    return Vec::new();
-                }
-                self.section_is_not_a_value(section, &given.origin)
+        match self.length_of_setting(&given.key) {
+            Some(length) if length == given.key.len() => return Vec::new(),
+            Some(length) if matches!(given.origin, Origin::File { .. }) => {
+                let key = given.key[..length].join(".");
+                return vec![Problem::new(key, units::IS_A_SECTION).at(given.origin.clone())];
             }
-            _ => self.unknown(given),
+            _ => {}
+        }
+        let section = self.sections().into_iter().find(|section| is_named(&given.key, section));
+        let text = match section {
+            Some(_) if matches!(given.value, Value::Dict(..)) => return Vec::new(),
+            Some(section) => self.section_is_not_a_value(section, &given.origin),
+            None => self.unknown(given),
         };
         let key = given.key.join(".");
         vec![Problem::new(key, text).at(given.origin.clone())]
@@ -150,6 +165,11 @@ impl Settings {
     }
 }
 
+/// Whether the parts of `key` are those of a section's name.
+fn is_named(key: &[String], section: &str) -> bool {
+    section.split('.').eq(key)
+}
+
 /// A setting as it is named in the place where it was given.
 fn spelled(section: &str, name: &str, origin: &Origin) -> String {
     match origin {
@@ -161,7 +181,7 @@ fn spelled(section: &str, name: &str, origin: &Origin) -> String {
 
 /// The environment variable of a setting.
 pub(super) fn variable(section: &str, name: &str) -> String {
-    format!("{VARIABLE_PREFIX}{section}__{name}").to_uppercase()
+    format!("{VARIABLE_PREFIX}{}__{name}", section.replace('.', "__")).to_uppercase()
 }
 
 #[cfg(test)]
@@ -192,6 +212,9 @@ mod tests {
         config.admin.state_dir = Some("x".into());
         config.admin.bans_file = Some("x".into());
         config.hub.public_url = "http://x".parse().ok();
+        for tls in [&mut config.hub.tls, &mut config.admin.tls] {
+            (tls.certificate, tls.key) = (Some("x".into()), Some("x".into()));
+        }
         let rights = RightsConfig {
             read: Some(Vec::new()),
             write: Some(Vec::new()),
@@ -206,8 +229,13 @@ mod tests {
         let table = toml::Table::try_from(&config).unwrap();
         let mut fields = Vec::new();
         for (section, settings) in &table {
-            for name in settings.as_table().unwrap().keys() {
-                fields.push(format!("{section}.{name}"));
+            for (name, value) in settings.as_table().unwrap() {
+                match value {
+                    toml::Value::Table(within) => {
+                        fields.extend(within.keys().map(|key| format!("{section}.{name}.{key}")));
+                    }
+                    _ => fields.push(format!("{section}.{name}")),
+                }
             }
         }
         let mut known: Vec<_> =
@@ -267,7 +295,7 @@ mod tests {
             ("telemetry.level", "[telemetry] has log, format"),
             (
                 "database.url",
-                "the sections are hub, guests, admin, limits, message_log, metrics, telemetry",
+                "the sections are hub, hub.tls, guests, admin, admin.tls, limits, message_log, metrics, telemetry",
             ),
         ] {
             let text = complaint(key, in_file());

@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::error::Problem;
 
+/// What is said of settings within a single value.
+pub(super) const IS_A_SECTION: &str =
+    "is a section here; it is a single value, written NAME = VALUE";
+
 /// A single value as it was written.
 pub(super) struct Spelled {
     /// The value's text; for a number of a file, its decimal form.
@@ -61,7 +65,7 @@ impl<'de> de::Visitor<'de> for SpelledVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, _: A) -> Result<Spelled, A::Error> {
-        Err(de::Error::custom("is a section here; it is a single value, written NAME = VALUE"))
+        Err(de::Error::custom(IS_A_SECTION))
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, _: A) -> Result<Spelled, A::Error> {
@@ -218,7 +222,8 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
     parse_address(&text).map_err(de::Error::custom)
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+/// Reads such an address of a text.
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     if let Ok(address) = text.parse() {
         return Ok(address);

@@ -120,7 +120,7 @@ async fn close(session: &mut Session, closing: Closing) -> CloseReason {
     if timeout(ANSWER_TIMEOUT, reach(session, goal)).await.is_err() {
         // A peer that does not answer may not be reading either: a reset gives back at once what
         // the kernel keeps for it.
-        let _ = session.link.stream().set_zero_linger();
+        let _ = session.link.socket().set_zero_linger();
     }
     closing.reason
 }

@@ -7,6 +7,7 @@ use super::entrance::Entrance;
 use super::identity::Mistaken;
 use super::link::Link;
 use super::session::Session;
+use super::socket::Socket;
 use super::{Shared, farewell, identity};
 use crate::http::Upgrade;
 use crate::hub::{
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 use tracing::info;
 
 /// Longest User-Agent that is kept, in characters.
@@ -135,7 +137,7 @@ async fn serve(
 ) {
     // A client that has gone in the meantime has not been one.
     let Ok(upgraded) = upgrade.await else { return };
-    let Some((stream, early)) = socket(upgraded) else { return };
+    let Some((socket, early)) = socket(upgraded) else { return };
     shared.metrics.connections.inc();
     let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
     let name = info.identity.name.clone();
@@ -153,17 +155,24 @@ async fn serve(
         shared.metrics.client_auth_failures.inc();
         membership.hub().close(key, CloseReason::BadToken, text);
     }
-    let link = Arc::new(Link::new(key, stream));
+    let link = Arc::new(Link::new(key, socket));
     shared.links.insert(&link);
     // The handshake's future ends here; a session is a smaller one.
     tokio::spawn(farewell::serve(Session::new(shared, link, membership, early)));
 }
 
 /// The socket of an upgraded connection, and what hyper has read of it behind the handshake.
-fn socket(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    // Copied, so that the session does not hold on to hyper's buffer of 8 KiB.
-    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {
+    // What was read is copied, so that the session does not hold on to hyper's buffer of 8 KiB.
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            return Some((Socket::plain(parts.io.into_inner()), parts.read_buf.to_vec()));
+        }
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+    let (stream, tls) = parts.io.into_inner().into_inner();
+    Some((Socket::tls(stream, tls), parts.read_buf.to_vec()))
 }
 
 fn said_goodbye(client: ClientSummary, reason: CloseReason) {

@@ -4,28 +4,19 @@
 //! Only when a socket is full does its session take over and write until it is empty again; the
 //! hub's outbox knows whose turn it is, so the two never write at once.
 
+use super::socket::Socket;
 use crate::hub::{Batch, ClientKey, Closing, Written};
 use crate::protocol::Frame;
-#[cfg(unix)]
-use socket2::SockRef;
-#[cfg(unix)]
-use std::io::Read;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-#[cfg(unix)]
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
-/// Most buffers in one vectored write.
-const MAX_SLICES: usize = 64;
 
 /// A client's socket.
 #[derive(Debug)]
 pub struct Link {
     key: ClientKey,
-    stream: TcpStream,
+    socket: Socket,
     state: Mutex<State>,
     /// Bytes of unfinished frames that the session keeps.
     partial: AtomicUsize,
@@ -35,6 +26,8 @@ pub struct Link {
 struct State {
     /// What the socket has not taken yet.
     left: Batch,
+    /// Bytes that the socket has taken and cannot send, after a write that met that.
+    held: usize,
     waker: Option<Waker>,
     closing: Option<Closing>,
     /// Whether a write has failed for good.
@@ -42,9 +35,9 @@ struct State {
 }
 
 impl Link {
-    /// A link to the client `key` over `stream`.
-    pub fn new(key: ClientKey, stream: TcpStream) -> Self {
-        Self { key, stream, state: Mutex::default(), partial: AtomicUsize::new(0) }
+    /// A link to the client `key` over `socket`.
+    pub fn new(key: ClientKey, socket: Socket) -> Self {
+        Self { key, socket, state: Mutex::default(), partial: AtomicUsize::new(0) }
     }
 
     /// The client.
@@ -53,35 +46,16 @@ impl Link {
     }
 
     /// The socket.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub fn socket(&self) -> &Socket {
+        &self.socket
     }
 
-    /// Reads what the socket has into `buffer`, without waiting. After a read that does not fill it the
-    /// socket counts as empty until the system says otherwise, which spares asking again: most reads
-    /// are of one small frame.
+    /// Reads what the socket has into `buffer`, without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing; else the connection is broken.
-    #[cfg(unix)]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut got = None;
-        let read = self.stream.try_io(Interest::READABLE, || {
-            let read = (&*SockRef::from(&self.stream)).read(buffer)?;
-            // What is left for the next read is what this error says: the system tells of it anew.
-            if 0 < read && read < buffer.len() {
-                got = Some(read);
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(read)
-        });
-        got.map_or(read, Ok)
-    }
-
-    /// As on Unix, but that the system is asked again.
-    #[cfg(not(unix))]
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(buffer)
+        self.socket.read(buffer)
     }
 
     /// Writes `batch` as far as the socket takes it, and keeps the rest.
@@ -113,7 +87,11 @@ impl Link {
     /// Writing has failed: the connection is lost.
     pub fn left(&self) -> io::Result<usize> {
         let state = self.state();
-        if state.lost { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(state.left.bytes()) }
+        if state.lost {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(state.left.bytes() + state.held)
+        }
     }
 
     /// Tells the session that the connection is to be closed.
@@ -138,13 +116,21 @@ impl Link {
     }
 
     fn write(&self, state: &mut State) -> Written {
-        while !state.left.is_empty() {
-            match self.write_once(&state.left) {
+        loop {
+            let written = match state.left.is_empty() {
+                false => self.socket.write(&state.left),
+                true => match self.socket.flush() {
+                    Ok(()) => break,
+                    Err(error) => Err(error),
+                },
+            };
+            match written {
                 Ok(written) => state.left.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.held = self.socket.held();
                     // The session waits for the socket, so it must look at it.
                     wake(state);
-                    return Written::Left(state.left.bytes());
+                    return Written::Left(state.left.bytes() + state.held);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -156,16 +142,8 @@ impl Link {
             }
         }
         state.left = Batch::default();
+        state.held = 0;
         Written::All
-    }
-
-    fn write_once(&self, batch: &Batch) -> io::Result<usize> {
-        if let Some(single) = batch.as_single() {
-            return self.stream.try_write(single);
-        }
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = batch.fill(&mut slices);
-        self.stream.try_write_vectored(&slices[..count])
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

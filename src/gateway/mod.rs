@@ -5,7 +5,7 @@
 //! - `handshake`: requests, and the upgrade of those that are a client's.
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
-//! - `link`: a client's socket; `flusher`: the one task that writes to all of them.
+//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one task that writes to all of them.
 //! - `rate`: how many commands a client may send; `limits`: what bounds a session.
 
 mod entrance;
@@ -17,6 +17,8 @@ mod limits;
 mod link;
 mod rate;
 mod session;
+mod socket;
+mod tls;
 
 use crate::config::{Config, LimitsConfig};
 use crate::hub::Hub;

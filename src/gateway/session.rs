@@ -174,7 +174,7 @@ impl Session {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let (mut left, mut batches) = (self.link.left()?, 0);
         while left > 0 {
-            match self.link.stream().poll_write_ready(cx) {
+            match self.link.socket().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(false),
             }
@@ -206,7 +206,7 @@ impl Session {
                 let kept = std::mem::take(&mut self.carry);
                 self.take_kept(kept)
             } else {
-                match self.link.stream().poll_read_ready(cx) {
+                match self.link.socket().poll_read_ready(cx) {
                     Poll::Pending => return Turn::Wait,
                     Poll::Ready(Err(_)) => Flow::End(End::Gone(CloseReason::ConnectionLost)),
                     Poll::Ready(Ok(())) => self.read(),
@@ -397,7 +397,7 @@ impl Session {
     /// of the end.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
         loop {
-            if ready!(self.link.stream().poll_read_ready(cx)).is_err() {
+            if ready!(self.link.socket().poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Discarded::Gone);
             }
             let seen = SCRATCH.with_borrow_mut(|scratch| match self.link.read(scratch) {

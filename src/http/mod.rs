@@ -4,18 +4,36 @@
 //! sets no TCP_NODELAY; this one has time limits for headers and for last answers, sleeps and recovers, and leaves the
 //! upgrade of a connection to the endpoint. Knows nothing of the hub.
 //!
+//! - `listener`: what is bound, a port or a Unix socket (`unix`); `inherited`: what the service manager
+//!   has bound already.
+//! - `connection`: what comes before HTTP: a proxy's header (`proxy_header`), TLS (`certificates`).
 //! - `counted`: counts requests by route.
 
+mod certificates;
+mod connection;
 mod counted;
+#[cfg(unix)]
+mod inherited;
+mod listener;
+mod proxy_header;
+#[cfg(unix)]
+mod unix;
 
+pub use certificates::{Certificates, Changed, ReadAnew, TlsError, TlsFiles};
+pub use connection::Opening;
 pub use counted::{Counted, Routes};
+#[cfg(unix)]
+pub use inherited::InheritedError;
+pub use listener::{Inherited, Listener, Peer};
 
 use crate::metrics::{ConnectionFailure, Metrics};
+use connection::Opened;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use listener::Accepted;
 use poem::endpoint::BoxEndpoint;
 use poem::http::header;
 use poem::http::uri::Scheme;
@@ -27,12 +45,11 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4096;
 
 /// Most headers of a request.
 const MAX_HEADERS: usize = 64;
@@ -47,29 +64,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Upgrade(pub OnUpgrade);
 
-/// Binds `address`.
-///
-/// # Errors
-/// The address is in use, is none of this machine's, or may not be used.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
-    // So that a restart need not wait for the last run's connections; on Windows this would allow
-    // two programs to share the port.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 /// A listener's endpoint and limits.
 #[derive(Clone)]
 pub struct Service {
     endpoint: Arc<BoxEndpoint<'static, Response>>,
     limits: Limits,
+    opening: Opening,
     metrics: Arc<Metrics>,
+}
+
+/// A connection as its requests see it.
+#[derive(Clone)]
+struct Ends {
+    local: Addr,
+    peer: Peer,
+    scheme: Scheme,
 }
 
 /// What bounds the connections of a listener.
@@ -77,8 +86,9 @@ pub struct Service {
 pub struct Limits {
     /// The listener's name in the log.
     pub listener: &'static str,
-    /// How long a request's head may take, and how long an answer that ends its connection may take
-    /// to be taken; what is set when a connection comes counts for all of it.
+    /// How long a request's head may take, what comes before HTTP counted with the first, and how
+    /// long an answer that ends its connection may take to be taken; what is set when a connection
+    /// comes counts for all of it.
     pub head_timeout: watch::Receiver<Duration>,
     /// Connections at a time, those that have been upgraded not counted; others wait to be
     /// accepted, so that they cannot take the descriptors that all else needs.
@@ -86,18 +96,19 @@ pub struct Limits {
 }
 
 impl Service {
-    /// Serves `endpoint`.
+    /// Serves `endpoint` on connections that are opened as `opening` says.
     pub fn new(
         endpoint: impl Endpoint<Output = Response> + 'static,
         limits: Limits,
+        opening: Opening,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { endpoint: Arc::new(poem::EndpointExt::boxed(endpoint)), limits, metrics }
+        Self { endpoint: Arc::new(poem::EndpointExt::boxed(endpoint)), limits, opening, metrics }
     }
 
     /// Accepts connections until `stop` turns true; then the listener is closed and each
     /// connection ends after the request it is at. Upgraded connections are not touched.
-    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    pub async fn serve(self, listener: Listener, mut stop: watch::Receiver<bool>) {
         // Told once for each time it begins, not ten times a second.
         let mut failing = false;
         let places = Arc::new(Semaphore::new(self.limits.max_connections));
@@ -113,11 +124,11 @@ impl Service {
                 () = stopped(&mut stop) => return,
             };
             match accepted {
-                Ok(((stream, peer), place)) => {
+                Ok((accepted, place)) => {
                     if std::mem::take(&mut failing) {
                         info!(listener = listener_name, "connections are accepted again");
                     }
-                    let connection = self.clone().serve_connection(stream, peer, stop.clone());
+                    let connection = self.clone().serve_connection(accepted, stop.clone());
                     tokio::spawn(async move {
                         connection.await;
                         drop(place);
@@ -139,25 +150,84 @@ impl Service {
         }
     }
 
-    async fn serve_connection(
-        self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    async fn serve_connection(self, accepted: Accepted, mut stop: watch::Receiver<bool>) {
+        let head_timeout = *self.limits.head_timeout.borrow();
+        let deadline = Instant::now() + head_timeout;
+        let (stream, address) = match accepted {
+            Accepted::Tcp(stream, address) => (stream, address),
+            #[cfg(unix)]
+            Accepted::Local(stream) => {
+                let local = Addr::custom("unix", "");
+                let ends = Ends { local, peer: Peer::Local, scheme: Scheme::HTTP };
+                return self.serve_http(stream, ends, head_timeout, deadline, stop).await;
+            }
+        };
         // Without it a small frame may wait 40 ms for the answer to the one before.
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let Ok(local) = stream.local_addr() else { return };
-        let head_timeout = *self.limits.head_timeout.borrow();
+        let opened = tokio::select! {
+            opened = self.open(stream, address, deadline) => opened,
+            () = stopped(&mut stop) => return,
+        };
+        let ends = |peer, scheme| Ends { local: local.into(), peer, scheme };
+        match opened {
+            Some((Opened::Plain(stream), peer)) => {
+                self.serve_http(stream, ends(peer, Scheme::HTTP), head_timeout, deadline, stop)
+                    .await;
+            }
+            // In a box: a plain connection needs no room for it.
+            Some((Opened::Tls(stream), peer)) => {
+                let ends = ends(peer, Scheme::HTTPS);
+                Box::pin(self.serve_http(*stream, ends, head_timeout, deadline, stop)).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Does what comes before HTTP; counts a connection with which that does not succeed.
+    async fn open(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        deadline: Instant,
+    ) -> Option<(Opened, Peer)> {
+        let listener = self.limits.listener;
+        match timeout_at(deadline, Box::pin(self.opening.open(stream, peer))).await {
+            Ok(Ok(opened)) => Some(opened),
+            Ok(Err(not)) => {
+                self.metrics.connection_failed(listener, not.failure);
+                debug!(listener, %peer, reason = not.failure.label(), error = %not.error, "connection failed");
+                None
+            }
+            Err(_) => {
+                self.metrics.connection_failed(listener, ConnectionFailure::Timeout);
+                debug!(listener, %peer, "the connection was not opened in time");
+                None
+            }
+        }
+    }
+
+    /// Serves HTTP; by the deadline the head of the first request must be there.
+    async fn serve_http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        ends: Ends,
+        head_timeout: Duration,
+        deadline: Instant,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let endpoint = self.endpoint;
-        let last_answer = Arc::new(Notify::new());
-        let last_begins = last_answer.clone();
+        let peer = ends.peer;
+        let (asked, last_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (is_asked, last_begins) = (asked.clone(), last_answer.clone());
         let service = service_fn(move |request| {
-            let (endpoint, last_begins) = (endpoint.clone(), last_begins.clone());
+            is_asked.notify_one();
+            let (endpoint, last_begins, ends) =
+                (endpoint.clone(), last_begins.clone(), ends.clone());
             async move {
-                let response = respond(&endpoint, request, local, peer).await;
+                let response = respond(&endpoint, request, ends).await;
                 if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
                 {
                     last_begins.notify_one();
@@ -167,6 +237,9 @@ impl Service {
         });
         // Whoever asks and does not read would keep the place of another for ever.
         let overdue = async {
+            if timeout_at(deadline, asked.notified()).await.is_err() {
+                return;
+            }
             last_answer.notified().await;
             tokio::time::sleep(head_timeout).await;
         };
@@ -182,7 +255,7 @@ impl Service {
             served = connection.as_mut() => served,
             () = overdue => {
                 self.metrics.connection_failed(self.limits.listener, ConnectionFailure::Timeout);
-                debug!(listener = self.limits.listener, %peer, "the answer was not taken in time");
+                debug!(listener = self.limits.listener, %peer, "nothing was asked in time, or the answer not taken");
                 return;
             }
             () = stopped(&mut stop) => {
@@ -210,13 +283,16 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn respond(
     endpoint: &BoxEndpoint<'static, Response>,
     mut request: hyper::Request<Incoming>,
-    local: SocketAddr,
-    peer: SocketAddr,
+    ends: Ends,
 ) -> hyper::Response<impl hyper::body::Body<Data = hyper::body::Bytes, Error = io::Error> + use<>> {
     let upgrade = Upgrade(hyper::upgrade::on(&mut request));
     request.extensions_mut().insert(upgrade);
-    let (local, remote) = (LocalAddr(Addr::from(local)), RemoteAddr(Addr::from(peer)));
-    let response = endpoint.get_response((request, local, remote, Scheme::HTTP).into()).await;
+    let remote = match ends.peer {
+        Peer::Tcp(address) => address.into(),
+        Peer::Local => Addr::custom("unix", ""),
+    };
+    let (local, remote) = (LocalAddr(ends.local), RemoteAddr(remote));
+    let response = endpoint.get_response((request, local, remote, ends.scheme).into()).await;
     hyper::Response::from(response)
 }
 

@@ -54,20 +54,31 @@ impl Rejection {
 /// Why a connection ended before it had asked for anything whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionFailure {
-    /// The request's head, or the taking of a last answer, took longer than
-    /// `limits.handshake_timeout`.
+    /// What comes before the first request, its head, or the taking of a last answer, took longer
+    /// than `limits.handshake_timeout`.
     Timeout,
     /// What came was not HTTP, or its head was too large, or the connection broke.
     Broken,
+    /// The TLS handshake failed.
+    Tls,
+    /// Something else than TLS came to a listener that speaks it.
+    NotTls,
+    /// A proxy that must say whose connection it passes on did not, or not rightly.
+    ProxyHeader,
 }
 
 impl ConnectionFailure {
-    const ALL: [Self; 2] = [Self::Timeout, Self::Broken];
+    const ALL: [Self; 5] =
+        [Self::Timeout, Self::Broken, Self::Tls, Self::NotTls, Self::ProxyHeader];
 
-    fn label(self) -> &'static str {
+    /// The failure as metrics and logs name it.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Broken => "broken",
+            Self::Tls => "tls",
+            Self::NotTls => "not_tls",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::config::{Authority, HubConfig, PublicUrl};
 use ipnet::IpNet;
 use poem::Request;
+use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, header};
 use std::net::IpAddr;
 
@@ -25,12 +26,15 @@ pub struct Addresses {
 pub(super) struct WhoAsks<'a> {
     headers: &'a HeaderMap,
     peer: Option<IpAddr>,
+    /// Whether TLS has been spoken with the hub itself.
+    secure: bool,
 }
 
 impl<'a> WhoAsks<'a> {
     pub fn of(request: &'a Request) -> Self {
         let peer = request.remote_addr().as_socket_addr().map(|peer| peer.ip().to_canonical());
-        Self { headers: request.headers(), peer }
+        let secure = *request.scheme() == Scheme::HTTPS;
+        Self { headers: request.headers(), peer, secure }
     }
 }
 
@@ -54,7 +58,7 @@ impl Addresses {
         Ok(PublicUrl { secure: self.is_secure(who), authority })
     }
 
-    /// Whether a trusted proxy says that it was asked by `https`. What else it may say counts as
+    /// Whether it was asked by `https`, by TLS or as a trusted proxy says. What else it may say counts as
     /// `http`, the first of several proxies' words included: only the nearest one is known.
     fn is_secure(&self, who: &WhoAsks) -> bool {
         let trusted = who
@@ -62,8 +66,8 @@ impl Addresses {
             .is_some_and(|peer| self.trusted_proxies.iter().any(|network| network.contains(&peer)));
         let mut said = who.headers.get_all(X_FORWARDED_PROTO).iter();
         match (said.next(), said.next()) {
-            (Some(proto), None) => trusted && proto.as_bytes().eq_ignore_ascii_case(b"https"),
-            _ => false,
+            (Some(proto), None) if trusted => proto.as_bytes().eq_ignore_ascii_case(b"https"),
+            _ => who.secure,
         }
     }
 
@@ -102,7 +106,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let who = WhoAsks { headers: &map, peer: peer.parse().ok() };
+        let who = WhoAsks { headers: &map, peer: peer.parse().ok(), secure: false };
         addresses.of(&who).ok().map(|address| address.to_string())
     }
 
@@ -152,6 +156,15 @@ mod tests {
         for peer in ["11.0.0.1", "127.0.0.1", "fc00::1", "nobody"] {
             assert_eq!(asked(peer, &["https"]), "http://a", "{peer}");
         }
+    }
+
+    #[test]
+    fn whoever_has_spoken_tls_with_the_hub_itself_was_asked_by_https() {
+        let mut map = HeaderMap::new();
+        map.append("host", "a".parse().unwrap());
+        let who = WhoAsks { headers: &map, peer: None, secure: true };
+        let address = addresses(None, &[]).of(&who).unwrap();
+        assert_eq!(address.to_string(), "https://a");
     }
 
     #[test]

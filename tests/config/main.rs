@@ -352,3 +352,45 @@ fn the_embedded_file_is_the_one_in_the_repository() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
     assert_eq!(run(&["default-config"], &[]).stdout, std::fs::read_to_string(file).unwrap());
 }
+
+#[test]
+fn a_section_within_a_section_is_read_from_files_variables_and_flags_alike() {
+    let file = ConfigFile::new("[hub.tls]\ncertificate = \"a.pem\"\nkey = \"b.pem\"\n");
+    let shown = file.check().effective();
+    let place = format!("certificate = \"a.pem\"  # {}", file.path());
+    assert_has(&shown, &["\n[hub.tls]\n", &place, "\n[admin.tls]\n# certificate is not set"]);
+    let variables = [("SKYNET_HUB__TLS__CERTIFICATE", "a.pem"), ("SKYNET_HUB__TLS__KEY", "b.pem")];
+    let shown = check(&[], &variables).effective();
+    assert_has(&shown, &["certificate = \"a.pem\"  # SKYNET_HUB__TLS__CERTIFICATE"]);
+    let flags = ["--set", "hub.tls.certificate=a.pem", "--set", "hub.tls.key=b.pem"];
+    assert_has(&check(&flags, &[]).effective(), &["key = \"b.pem\"  # --set"]);
+
+    for (line, expected) in [
+        ("[hub.tls]\ncertificat = \"a\"", "did you mean hub.tls.certificate?"),
+        ("[hub.tls]\ncertificate = 5\nkey = [1]", "hub.tls.key"),
+        ("[hub]\ntls = 5", "hub.tls"),
+        ("[hub.tls.deep]\nx = 1", "is not a setting"),
+        ("[hub.tls]\nkey = \"a\"", "is given, and hub.tls.certificate is not; TLS needs both"),
+    ] {
+        assert_has(&ConfigFile::new(format!("{line}\n")).check().refused(), &[expected]);
+    }
+}
+
+#[test]
+fn listeners_that_do_not_go_with_their_tls_or_their_proxies_are_refused() {
+    let unix = ["--set", "admin.listen=unix:/run/admin.sock"];
+    let tls = ["--set", "admin.tls.certificate=a", "--set", "admin.tls.key=b"];
+    #[cfg(unix)]
+    {
+        assert_has(&check(&unix, &[]).effective(), &["listen = \"unix:/run/admin.sock\""]);
+        let text = check(&[unix, [tls[0], tls[1]], [tls[2], tls[3]]].concat(), &[]).refused();
+        assert_has(&text, &["admin.tls.certificate", "Unix socket, which needs no TLS"]);
+    }
+    let shared = ["--set", "admin.listen=127.0.0.1:4567"];
+    let text = check(&[&shared[..], &tls].concat(), &[]).refused();
+    assert_has(&text, &["admin.tls.certificate", "which has the certificate of [hub.tls]"]);
+    let text = check(&["--set", "hub.listen=unix:/run/hub.sock"], &[]).refused();
+    assert_has(&text, &["hub.listen", "write an IP address and a port"]);
+    let text = check(&["--set", "hub.proxy_protocol=true"], &[]).refused();
+    assert_has(&text, &["hub.proxy_protocol", "list it in hub.trusted_proxies"]);
+}

@@ -23,6 +23,7 @@ mod order;
 mod pages;
 mod partial;
 mod pings;
+mod proxied;
 mod queues;
 mod rate;
 mod reload;
@@ -30,7 +31,11 @@ mod replay;
 mod replay_v2;
 mod rights;
 mod shutdown;
+#[cfg(unix)]
+mod sockets;
 mod support;
+mod tls;
+mod tls_files;
 mod v2;
 #[path = "../cbor/value.rs"]
 mod value;

@@ -1,10 +1,10 @@
 //! What the hub serves to players, as browsers and computers ask for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use poem::endpoint::make_sync;
 use skynet::{
-    http::{Limits, Service, bind},
+    http::{Limits, Listener, Opening, Service},
     metrics::Metrics,
 };
 use tokio::{
@@ -225,10 +225,11 @@ async fn whoever_does_not_take_a_last_answer_makes_room_for_others() {
     });
     let head_timeout = tokio::sync::watch::channel(Duration::from_millis(200)).1;
     let limits = Limits { listener: "hub", head_timeout, max_connections: 1 };
-    let listener = bind(([127, 0, 0, 1], 0).into()).expect("a port");
-    let address = listener.local_addr().expect("an address");
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener::bind(&anywhere.into()).expect("a port");
+    let address = listener.address().expect("an address").tcp().expect("a port");
     let (stop, stopped) = watch::channel(false);
-    let service = Service::new(large, limits, Arc::new(Metrics::new()));
+    let service = Service::new(large, limits, Opening::default(), Arc::new(Metrics::new()));
     let serving = tokio::spawn(service.serve(listener, stopped));
 
     let mut idle = TcpStream::connect(address).await.expect("connects");

@@ -20,7 +20,7 @@ async fn status(app: &TestApp, path: &str, token: bool) -> u16 {
 async fn one_listener_serves_both_and_shows_the_owners_business_for_the_token_alone() {
     let mut settings = config();
     settings.hub.listen = free();
-    settings.admin.listen = settings.hub.listen;
+    settings.admin.listen = settings.hub.listen.into();
     assert!(settings.shares_listener());
     let app = TestApp::start(settings).await;
     assert_eq!(app.hub(), app.admin());

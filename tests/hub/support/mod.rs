@@ -6,12 +6,14 @@ pub mod json;
 pub mod pair;
 pub mod process;
 pub mod raw;
+pub mod tls;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use skynet::{
     app::App,
     config::{Config, Loaded},
+    http::Certificates,
     hub::{Hub, Stats},
 };
 use tokio::{
@@ -30,7 +32,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub fn config() -> Config {
     let mut config = Config::default();
     config.hub.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     config
 }
 
@@ -47,6 +49,7 @@ pub struct TestApp {
     hub: SocketAddr,
     admin: SocketAddr,
     state: Hub,
+    certificates: Vec<Certificates>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -55,12 +58,15 @@ impl TestApp {
     /// Builds and runs an app. [`with_app`] is for tests that do not stop it themselves.
     pub async fn start(config: impl Into<Loaded>) -> TestApp {
         let app = App::build(config).await.expect("the app starts");
-        let (hub, admin, state) = (app.hub_address(), app.admin_address(), app.hub().clone());
+        let certificates = app.certificates();
+        let (hub, state) = (app.hub_address(), app.hub().clone());
+        // A test with a Unix socket knows where it is, and asks for no address.
+        let admin = app.admin_address().tcp().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        TestApp { hub, admin, state, stop, task }
+        TestApp { hub, admin, state, certificates, stop, task }
     }
 
     /// Where computers connect.
@@ -71,6 +77,11 @@ impl TestApp {
     /// Where the owner looks.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// The certificates of its listeners.
+    pub fn certificates(&self) -> &[Certificates] {
+        &self.certificates
     }
 
     /// What the hub counts, as it is now.

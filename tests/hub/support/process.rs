@@ -47,7 +47,14 @@ impl Process {
 
     /// [`Process::start`], with arguments.
     pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Process {
-        let mut child = program(settings).args(arguments).spawn().expect("the program starts");
+        let mut command = program(settings);
+        command.args(arguments);
+        Process::run(command)
+    }
+
+    /// Runs a command that becomes the program, and waits as well.
+    pub fn run(mut command: Command) -> Process {
+        let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let (tell, told) = mpsc::channel();
         // The log is read to its end, so that the program never waits for its reader.
@@ -61,16 +68,16 @@ impl Process {
             }
             log
         });
-        let mut process = Process {
-            child,
-            hub: SocketAddr::from(([127, 0, 0, 1], 0)),
-            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log: Some(log),
-        };
-        while process.hub.port() == 0 || process.admin.port() == 0 {
+        // Dropped, and so killed, when what follows panics.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut process = Process { child, hub: nowhere, admin: nowhere, log: Some(log) };
+        for _ in ["hub", "admin"] {
             match told.recv_timeout(DEADLINE) {
-                Ok((name, address)) if name == "hub" => process.hub = address,
-                Ok((name, address)) if name == "admin" => process.admin = address,
+                // A Unix socket has no address.
+                Ok((name, address)) if name == "hub" => process.hub = address.unwrap_or(nowhere),
+                Ok((name, address)) if name == "admin" => {
+                    process.admin = address.unwrap_or(nowhere);
+                }
                 other => panic!("the program says where it listens, not {other:?}"),
             }
         }
@@ -125,13 +132,13 @@ impl Drop for Process {
 }
 
 /// The name and address of a line that says where the program listens.
-fn listening(line: &str) -> Option<(String, SocketAddr)> {
+fn listening(line: &str) -> Option<(String, Option<SocketAddr>)> {
     let fields = Json::parse(line.trim()).ok()?;
     let text = |key| fields.get(key).and_then(Json::as_text);
     if text("message")? != "listening" {
         return None;
     }
-    Some((text("listener")?, text("address")?.parse().ok()?))
+    Some((text("listener")?, text("address")?.parse().ok()))
 }
 
 /// Runs the program to its end and returns its status and what it said.

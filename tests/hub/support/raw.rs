@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
@@ -133,8 +133,8 @@ impl Frame {
 }
 
 /// A connection to the hub.
-pub struct Raw {
-    stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    stream: S,
     inbox: Vec<u8>,
     taken: usize,
     events: VecDeque<String>,
@@ -149,7 +149,7 @@ impl Raw {
 
     fn on(stream: TcpStream) -> Raw {
         stream.set_nodelay(true).expect("nodelay can be set");
-        Raw { stream, inbox: Vec::new(), taken: 0, events: VecDeque::new() }
+        Raw::over(stream)
     }
 
     /// A client that has shaken hands at `/connect`.
@@ -176,7 +176,20 @@ impl Raw {
         Raw::on(stream).shaken("/connect").await
     }
 
-    async fn shaken(mut self, path: &str) -> Raw {
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("linger can be set");
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// A connection on which nothing has been said yet, whatever carries it.
+    pub fn over(stream: S) -> Raw<S> {
+        Raw { stream, inbox: Vec::new(), taken: 0, events: VecDeque::new() }
+    }
+
+    /// Shakes hands, which must succeed.
+    pub async fn shaken(mut self, path: &str) -> Raw<S> {
         self.write(upgrade(path).as_bytes()).await;
         self.accepted().await;
         self
@@ -375,13 +388,8 @@ impl Raw {
         self.stream.shutdown().await.expect("this side ends");
     }
 
-    /// Ends the connection with a reset.
-    pub fn reset(self) {
-        self.stream.set_zero_linger().expect("linger can be set");
-    }
-
     /// Splits the connection for writing and reading at once; nothing read may be left over.
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> S {
         assert_eq!(self.taken, self.inbox.len(), "nothing is left unread");
         self.stream
     }
