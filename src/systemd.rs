@@ -1,18 +1,24 @@
 //! What the program tells systemd, or another supervisor that speaks its protocol (sd_notify): that it
 //! is ready, that it reads its settings again, that it stops, how it does, and that it lives.
 //!
-//! Without `NOTIFY_SOCKET` nothing is told. Nothing here waits: what the supervisor does not take at
-//! once is dropped, and said in the log.
+//! Without `NOTIFY_SOCKET` nothing is told. A supervisor that is behind with reading has a second for
+//! the news; what it then does not take is dropped, and said in the log, as are signs of life and
+//! status lines that it does not take at once.
 
 use crate::hub::Hub;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 /// How often the status line is looked at.
 const STATUS_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a supervisor that is behind with reading is waited for, and how often it is tried anew.
+const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_EVERY: Duration = Duration::from_millis(10);
 
 /// A line to the supervisor; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -50,19 +56,19 @@ impl Supervisor {
     }
 
     /// All listeners are bound and served; or what was read again is in force.
-    pub fn ready(&self) {
-        self.tell("READY=1");
+    pub async fn ready(&self) {
+        self.insist("READY=1").await;
     }
 
     /// The settings are read again, until [`Self::ready`].
-    pub fn reloading(&self) {
+    pub async fn reloading(&self) {
         let Some(usec) = sys::monotonic_usec() else { return };
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
+        self.insist(&format!("RELOADING=1\nMONOTONIC_USEC={usec}")).await;
     }
 
     /// The program stops.
-    pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=Stopping: closing every client");
+    pub async fn stopping(&self) {
+        self.insist("STOPPING=1\nSTATUS=Stopping: closing every client").await;
     }
 
     /// Tells how the hub does, and that it lives as long as it does, for ever.
@@ -101,6 +107,26 @@ impl Supervisor {
                 Ok(()) => self.tell("WATCHDOG=1"),
                 Err(_) => error!("the hub has no pulse: the supervisor is told nothing"),
             }
+        }
+    }
+
+    /// Tells what counts for something only once, and so waits a little for a supervisor that is
+    /// behind.
+    async fn insist(&self, text: &str) {
+        let Some(socket) = &self.socket else { return };
+        let told = async {
+            loop {
+                match socket.send(text) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        sleep(RETRY_EVERY).await;
+                    }
+                    sent => return sent,
+                }
+            }
+        };
+        let behind = || Err(ErrorKind::TimedOut.into());
+        if let Err(error) = timeout(PATIENCE, told).await.unwrap_or_else(|_| behind()) {
+            warn!(%error, text, "the supervisor was not told");
         }
     }
 
@@ -207,6 +233,7 @@ mod tests {
         Hub::new(HubLimits {
             max_clients: 1,
             max_channels_per_client: 1,
+            total_open_channels: 1,
             max_message_bytes: 4096,
             max_queue_bytes: 8192,
             total_queue_bytes: 8192,
@@ -232,30 +259,30 @@ mod tests {
         String::from_utf8(bytes[..count].to_vec()).unwrap()
     }
 
-    #[test]
-    fn a_supervisor_is_told_in_its_own_words() {
+    #[tokio::test]
+    async fn a_supervisor_is_told_in_its_own_words() {
         let (_folder, socket, supervisor) = supervised(&[]);
-        supervisor.ready();
+        supervisor.ready().await;
         assert_eq!(told(&socket), "READY=1");
-        supervisor.reloading();
+        supervisor.reloading().await;
         if cfg!(target_os = "linux") {
             let text = told(&socket);
             let usec = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
             assert!(usec.parse::<u64>().unwrap() > 0, "{text}");
         }
-        supervisor.stopping();
+        supervisor.stopping().await;
         assert!(told(&socket).starts_with("STOPPING=1\nSTATUS="));
     }
 
     #[cfg(target_os = "linux")]
-    #[test]
-    fn a_name_that_is_none_of_the_file_systems_is_told_too() {
+    #[tokio::test]
+    async fn a_name_that_is_none_of_the_file_systems_is_told_too() {
         use std::os::linux::net::SocketAddrExt;
         let name = format!("skynet-test-{}", std::process::id());
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         let given = [("NOTIFY_SOCKET".into(), format!("@{name}").into())];
-        Supervisor::from_variables(given).ready();
+        Supervisor::from_variables(given).ready().await;
         assert_eq!(told(&socket), "READY=1");
     }
 
@@ -265,19 +292,35 @@ mod tests {
         {
             let given = given.into_iter().map(|(name, value)| (name.into(), value.into()));
             let supervisor = Supervisor::from_variables(given);
-            supervisor.ready();
+            supervisor.ready().await;
             supervisor.watch(hub()).await;
         }
     }
 
-    #[test]
-    fn a_supervisor_that_has_gone_or_reads_nothing_holds_nobody_up() {
-        let (_folder, socket, supervisor) = supervised(&[]);
-        for _ in 0..10_000 {
-            supervisor.ready();
-        }
+    /// A supervisor whose socket takes nothing more.
+    fn behind() -> (tempfile::TempDir, UnixDatagram, Supervisor) {
+        let (folder, socket, supervisor) = supervised(&[]);
+        let line = supervisor.socket.as_ref().unwrap();
+        while line.send("STATUS=again").is_ok() {}
+        (folder, socket, supervisor)
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_that_reads_nothing_or_has_gone_holds_nobody_up() {
+        let (_folder, socket, supervisor) = behind();
+        timeout(Duration::from_secs(10), supervisor.ready()).await.expect("it is given up");
         drop(socket);
-        supervisor.ready();
+        timeout(PATIENCE / 2, supervisor.ready()).await.expect("nobody is there to wait for");
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_that_is_behind_hears_the_news_all_the_same() {
+        let (_folder, socket, supervisor) = behind();
+        let mut news = std::pin::pin!(supervisor.ready());
+        assert!(futures_util::poll!(news.as_mut()).is_pending(), "nothing more is taken");
+        let heard = tokio::task::spawn_blocking(move || while told(&socket) != "READY=1" {});
+        let ((), heard) = tokio::join!(news, heard);
+        heard.unwrap();
     }
 
     #[test]

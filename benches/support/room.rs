@@ -31,6 +31,7 @@ impl Room {
         let hub = Hub::new(HubLimits {
             max_clients: MAX_CLIENTS,
             max_channels_per_client: 10,
+            total_open_channels: 1_000_000,
             max_message_bytes: 131_072,
             max_queue_bytes: 1 << 20,
             total_queue_bytes: 256 << 20,

@@ -5,8 +5,11 @@
 //! requests too, so the address of a caller counts for nothing.
 
 use super::problem::{Code, Problem};
-use crate::access::{AdminTokens, BansFile, FAILURE_DELAY, Failures, Scope, host_is_allowed};
+use crate::access::{
+    AdminTokens, BansFile, FAILURE_DELAY, Failures, Scope, Seldom, host_is_allowed,
+};
 use crate::config::Secret;
+use crate::http::client_address;
 use crate::hub::Hub;
 use crate::reload::InForce;
 use poem::http::{StatusCode, header};
@@ -14,16 +17,22 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
 /// The name of the security scheme in the documentation.
 const SCHEME: &str = "token";
+
+/// How slowly the body of a request may come, beside the time for a head.
+const BODY_BYTES_PER_SECOND: usize = 64 * 1024;
 
 /// What decides who may call, and keeps what they decide.
 #[derive(Clone)]
 pub struct Access {
     tokens: watch::Receiver<AdminTokens>,
     failures: Failures,
+    /// Wrong tokens come in floods; the log has one of them now and then.
+    told: Arc<Seldom>,
     in_force: InForce,
     bans_file: Option<Arc<Mutex<BansFile>>>,
 }
@@ -44,12 +53,15 @@ impl Access {
         bans_file: Option<Arc<Mutex<BansFile>>>,
         failures: Failures,
     ) -> Self {
-        Self { tokens, failures, in_force, bans_file }
+        Self { tokens, failures, told: Arc::default(), in_force, bans_file }
     }
 
-    /// Most bytes of a request's body.
-    pub(super) fn max_body_bytes(&self) -> usize {
-        self.in_force.borrow().config.limits.max_frame_bytes
+    /// Most bytes of a request's body, and how long it may take.
+    pub(super) fn body_bounds(&self) -> (usize, Duration) {
+        let limits = &self.in_force.borrow().config.limits;
+        let most = limits.max_frame_bytes;
+        let seconds = (most / BODY_BYTES_PER_SECOND) as u64;
+        (most, limits.handshake_timeout + Duration::from_secs(seconds))
     }
 
     /// Calls with a wrong token since the start.
@@ -93,6 +105,10 @@ impl Access {
             && let Some(scope) = self.tokens.borrow().scope_of(token)
         {
             return Ok(Grant { token: Secret::new(token), scope });
+        }
+        if let Some(untold) = self.told.tells(Instant::now()) {
+            let address = client_address(request);
+            tracing::info!(%address, untold, "a wrong token was presented to the owner's API");
         }
         let Some(_waiting) = self.failures.begin() else {
             let detail = "too many wrong tokens wait for their answer";

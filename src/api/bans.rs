@@ -24,7 +24,7 @@ failures!(
 );
 failures!(
     /// What may go wrong when a ban is made.
-    BanFailure: 400, 403, 409, 413, 415, 500
+    BanFailure: 400, 403, 408, 409, 413, 415, 500
 );
 failures!(
     /// What may go wrong when a ban is ended.

@@ -40,7 +40,7 @@ failures!(
 );
 failures!(
     /// What may go wrong when several clients are kicked.
-    KickAllFailure: 400, 403, 413, 415
+    KickAllFailure: 400, 403, 408, 413, 415
 );
 
 /// By what clients are sorted.

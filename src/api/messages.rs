@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 failures!(
     /// What may go wrong when a message is sent.
-    SendFailure: 400, 403, 413, 415, 422
+    SendFailure: 400, 403, 408, 413, 415, 422
 );
 
 /// A message to send: a channel, and whatever else is to travel.

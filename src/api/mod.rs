@@ -45,6 +45,7 @@ use problem::{Code, Problem};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Where the operations are.
 pub const PREFIX: &str = "/api/v1";
@@ -210,8 +211,13 @@ impl Guarded {
         }
         let has_body = [Method::POST, Method::PUT].contains(request.method());
         if self.need == Need::Token && has_body {
-            let most = self.access.max_body_bytes();
-            let body = request.take_body().into_bytes_limit(most).await;
+            let (most, time) = self.access.body_bounds();
+            let body = request.take_body().into_bytes_limit(most);
+            let Ok(body) = timeout(time, body).await else {
+                let detail = format!("the body did not arrive within {} s", time.as_secs_f64());
+                let status = StatusCode::REQUEST_TIMEOUT;
+                return Err(Problem::new(status, Code::TooSlow, detail).into());
+            };
             match body {
                 Ok(bytes) => request.set_body(bytes),
                 Err(poem::error::ReadBodyError::PayloadTooLarge) => {
@@ -238,7 +244,8 @@ impl Endpoint for Guarded {
         let headers = response.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
+        if unread.contains(&response.status()) {
             // What was not read would be taken for the next request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -81,7 +81,8 @@ pub struct Client {
     pub id: u64,
     /// Whether it is connected.
     pub state: ClientState,
-    /// Where its connection comes from. All computers of a Minecraft server share one address.
+    /// Where its connection comes from, with port 0 where a trusted proxy told the address. All computers
+    /// of a Minecraft server share one address.
     pub address: String,
     /// Its name. Anybody can claim a name; see `proven`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,8 @@ pub enum Code {
     NoName,
     /// The body is larger than this server takes, or the message larger than listeners take.
     TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
     /// The body must be JSON and say so.
     UnsupportedMediaType,
     /// The request asks for a host that this is not.
@@ -315,6 +317,7 @@ fn description(status: u16) -> &'static str {
         403 => "The token may read only; this changes something.",
         404 => "There is no such thing.",
         409 => "It cannot be done as things are.",
+        408 => "The body did not arrive in time.",
         413 => "The body is too large.",
         415 => "The body must be JSON and say so.",
         421 => "The request asks for a host that this is not; see `admin.allowed_hosts`.",

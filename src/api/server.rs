@@ -23,7 +23,7 @@ failures!(
 );
 failures!(
     /// What may go wrong with the filter.
-    LogLevelFailure: 400, 403, 413, 415, 500
+    LogLevelFailure: 400, 403, 408, 413, 415, 500
 );
 failures!(
     /// What may go wrong when the settings are read again.

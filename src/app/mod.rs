@@ -18,7 +18,7 @@ use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
 use crate::config::{Config, ListedChannel, ListenAddress, Loaded};
 use crate::gateway::{Entrance, Gateway};
-use crate::http::{Certificates, Inherited, Limits, Opening, Service};
+use crate::http::{Certificates, Inherited, Limits, Opening, Service, Traced};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
@@ -43,12 +43,15 @@ use tracing::{info, warn};
 /// How long clients may take to be closed in order when the program stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Unfinished handshakes at a time. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
+/// Unfinished handshakes at a time; for one more, another goes. With [`ADMIN_CONNECTIONS`] this keeps within the descriptors
 /// that `descriptors::clamp` leaves beside the clients'.
 const HANDSHAKES: usize = 128;
 
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 96;
+
+/// How slowly an answer may be taken, beside the time for a head.
+const ANSWER_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// What the API answers on the hub's listener; all else there is the hub's.
 const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
@@ -172,9 +175,12 @@ impl App {
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
         let service = |endpoint, listener, max_connections, opening| {
-            let head_timeout = self.reloader.head_timeout();
-            let limits = Limits { listener, head_timeout, max_connections };
-            Service::new(endpoint, limits, opening, self.metrics.clone())
+            let (head_timeout, answer_rate) =
+                (self.reloader.head_timeout(), ANSWER_BYTES_PER_SECOND);
+            let limits = Limits { listener, head_timeout, answer_rate, max_connections };
+            let metrics = self.metrics.clone();
+            let traced = Traced::new(endpoint, self.reloader.trusted_proxies(), metrics.clone());
+            Service::new(traced, limits, opening, metrics)
         };
         let mut max_connections = HANDSHAKES;
         let Listening { hub, hub_certificates, admin, admin_certificates, .. } = self.listening;
@@ -193,17 +199,18 @@ impl App {
         tasks.spawn(self.gateway.run());
         tasks.spawn(self.reloader.run(self.supervisor.clone()));
         tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
-        self.supervisor.ready();
+        self.supervisor.ready().await;
 
         shutdown.await;
 
         let clients = self.hub.client_count();
         info!(clients, "stopping: closing every client");
-        self.supervisor.stopping();
         // Nobody may be listening any more, which is as good.
         let _ = stop_hub.send(true);
         self.hub.stop(CloseReason::ServerStopping);
-        if tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied()).await.is_err() {
+        let emptied = tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied());
+        let (emptied, ()) = tokio::join!(emptied, self.supervisor.stopping());
+        if emptied.is_err() {
             let left = self.hub.client_count();
             warn!(clients = left, "stopping without waiting any longer for the last clients");
         }
@@ -271,6 +278,7 @@ impl App {
             log_lines_dropped: telemetry::dropped_lines(),
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
             api_held_back: access.as_ref().map_or(0, Access::turned_away),
+            addresses_forgotten: gateway.addresses_forgotten(),
         })
     }
 }
@@ -282,6 +290,7 @@ fn hub_limits(config: &Config) -> HubLimits {
     HubLimits {
         max_clients: limits.max_clients,
         max_channels_per_client: limits.max_channels_per_client,
+        total_open_channels: limits.total_open_channels,
         max_message_bytes: limits.max_message_bytes,
         max_queue_bytes: limits.max_queue_bytes,
         total_queue_bytes: limits.total_queue_bytes,

@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 pub(super) struct Reloader {
     in_force: watch::Sender<Arc<Loaded>>,
     head_timeout: watch::Sender<Duration>,
+    trusted_proxies: watch::Sender<Arc<[IpNet]>>,
     announcing_proxies: watch::Sender<Arc<[IpNet]>>,
     hub: Hub,
     gateway: Gateway,
@@ -67,11 +68,13 @@ impl Reloader {
     ) -> (Self, Reloads) {
         let (reloads, requests) = Reloads::channel();
         let head_timeout = watch::Sender::new(loaded.config.limits.handshake_timeout);
+        let trusted_proxies = watch::Sender::new(loaded.config.hub.trusted_proxies.clone().into());
         let announcing_proxies = watch::Sender::new(announcing_proxies(&loaded.config));
         let in_force = watch::Sender::new(Arc::new(loaded));
         let reloader = Self {
             in_force,
             head_timeout,
+            trusted_proxies,
             announcing_proxies,
             hub,
             gateway,
@@ -94,6 +97,11 @@ impl Reloader {
         self.head_timeout.subscribe()
     }
 
+    /// `hub.trusted_proxies`, as it is in force.
+    pub fn trusted_proxies(&self) -> watch::Receiver<Arc<[IpNet]>> {
+        self.trusted_proxies.subscribe()
+    }
+
     /// Proxies that speak the PROXY protocol, as they are in force.
     pub fn announcing_proxies(&self) -> watch::Receiver<Arc<[IpNet]>> {
         self.announcing_proxies.subscribe()
@@ -102,9 +110,9 @@ impl Reloader {
     /// Serves requests, for ever. `supervisor` is told when each begins and ends.
     pub async fn run(mut self, supervisor: Supervisor) {
         while let Some(answer) = self.requests.recv().await {
-            supervisor.reloading();
+            supervisor.reloading().await;
             let outcome = self.reload().await;
-            supervisor.ready();
+            supervisor.ready().await;
             self.metrics.config_reloaded(outcome.is_ok());
             match &outcome {
                 Ok(report) => told(report),
@@ -193,6 +201,7 @@ impl Reloader {
             keep.send_replace(tokens);
         }
         self.head_timeout.send_replace(config.limits.handshake_timeout);
+        self.trusted_proxies.send_replace(config.hub.trusted_proxies.clone().into());
         self.announcing_proxies.send_replace(announcing_proxies(config));
         self.in_force.send_replace(loaded.clone());
         let withdrawn = self.gateway.set(config);

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminConfig, LimitsConfig, PublicUrl, RightsConfig, Secret, TlsConfig, error::Problem,
+    AdminConfig, LimitsConfig, PublicUrl, RightsConfig, Secret, TlsConfig, error::Problem, lists,
     networks, token, units,
 };
 
@@ -30,9 +30,14 @@ pub struct HubConfig {
     /// and perhaps a port.
     #[serde(default)]
     pub public_url: Option<PublicUrl>,
-    /// Networks of proxies in front of the hub, whose `X-Forwarded-Proto` is believed.
+    /// Networks of proxies in front of either listener, whose `X-Forwarded-For` and
+    /// `X-Forwarded-Proto` are believed.
     #[serde(default, deserialize_with = "networks::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins of the web pages that may connect: scheme, host and perhaps a port, as in
+    /// `public_url`; without it, those of all. An empty list is none.
+    #[serde(default, deserialize_with = "lists::optional_origins")]
+    pub allowed_origins: Option<Vec<PublicUrl>>,
     /// Whether connections from `trusted_proxies` begin with a header of the PROXY protocol.
     #[serde(deserialize_with = "units::switch")]
     pub proxy_protocol: bool,

@@ -7,10 +7,12 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
     error::Problem,
+    networks,
     units::{self, show_bytes, show_duration},
 };
 
@@ -27,6 +29,9 @@ pub struct LimitsConfig {
     /// Channels one client may have open: 1 to 1,000,000.
     #[serde(deserialize_with = "units::count")]
     pub max_channels_per_client: usize,
+    /// Channels all clients together may have open: `max_channels_per_client` to 100,000,000.
+    #[serde(deserialize_with = "units::count")]
+    pub total_open_channels: usize,
     /// Length of a channel's name in bytes: 1 to a sixteenth of `max_message_bytes`.
     #[serde(with = "units::size")]
     pub max_channel_name_bytes: usize,
@@ -58,6 +63,19 @@ pub struct LimitsConfig {
     /// Pause between pings: 100 ms to one hour.
     #[serde(with = "units::duration")]
     pub ping_interval: Duration,
+    /// Clients of one address connected at once: 1 to 1,000,000; without it, as many as there may be.
+    /// Of IPv6, the first 64 bits are the address.
+    #[serde(default, deserialize_with = "units::optional_count")]
+    pub max_clients_per_address: Option<usize>,
+    /// Handshakes a second that one address may begin for long: 1 to 1,000,000; without it, any.
+    #[serde(default, deserialize_with = "units::optional_count")]
+    pub connections_per_second_per_address: Option<u32>,
+    /// Handshakes that one address may begin at once before that holds it back: 1 to 1,000,000.
+    #[serde(deserialize_with = "units::count")]
+    pub connection_burst_per_address: u32,
+    /// Networks whose addresses are not limited.
+    #[serde(default, deserialize_with = "networks::deserialize")]
+    pub exempt_addresses: Vec<IpNet>,
 }
 
 const KIB: usize = 1024;
@@ -70,6 +88,15 @@ impl LimitsConfig {
     pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
         problems.extend(self.counts());
         problems.extend(self.sizes());
+        let (most, least) = (self.total_open_channels, self.max_channels_per_client);
+        if !(least..=100 * MILLION).contains(&most) {
+            let text = format!(
+                "is {most}; allowed are {least}, which is limits.max_channels_per_client, to {}",
+                100 * MILLION
+            );
+            let problem = Problem::new("limits.total_open_channels", text);
+            problems.push(problem.beside("limits.max_channels_per_client"));
+        }
         problems.extend(
             [
                 ("limits.handshake_timeout", self.handshake_timeout, Duration::from_secs(600)),
@@ -88,8 +115,14 @@ impl LimitsConfig {
             ("limits.max_channels_per_client", self.max_channels_per_client),
             ("limits.messages_per_second", self.messages_per_second as usize),
             ("limits.message_burst", self.message_burst as usize),
+            ("limits.connection_burst_per_address", self.connection_burst_per_address as usize),
         ]
         .into_iter()
+        .chain(self.max_clients_per_address.map(|count| ("limits.max_clients_per_address", count)))
+        .chain(
+            self.connections_per_second_per_address
+                .map(|count| ("limits.connections_per_second_per_address", count as usize)),
+        )
         .filter_map(|(key, value)| units::within(key, value, 1, MILLION, |count| count.to_string()))
     }
 
@@ -188,6 +221,15 @@ mod tests {
         zero(|limits| limits.message_burst = 0, "limits.message_burst");
         zero(|limits| limits.handshake_timeout = Duration::ZERO, "limits.handshake_timeout");
         zero(|limits| limits.ping_interval = Duration::ZERO, "limits.ping_interval");
+        zero(|limits| limits.max_clients_per_address = Some(0), "limits.max_clients_per_address");
+        zero(
+            |limits| limits.connections_per_second_per_address = Some(0),
+            "limits.connections_per_second_per_address",
+        );
+        zero(
+            |limits| limits.connection_burst_per_address = 0,
+            "limits.connection_burst_per_address",
+        );
     }
 
     #[test]
@@ -208,6 +250,16 @@ mod tests {
             }),
             ["limits.max_frame_bytes", "limits.total_partial_bytes"],
         );
+        let channels = |each, all| {
+            refused(|limits| {
+                limits.max_channels_per_client = each;
+                limits.total_open_channels = all;
+            })
+        };
+        assert_eq!(channels(500, 500), [""; 0]);
+        assert_eq!(channels(500, 499), ["limits.total_open_channels"]);
+        assert_eq!(channels(500, 100 * MILLION), [""; 0]);
+        assert_eq!(channels(500, 100 * MILLION + 1), ["limits.total_open_channels"]);
         assert_eq!(refused(|limits| limits.ping_interval = SHORTEST), [""; 0]);
         assert_eq!(
             refused(|limits| limits.ping_interval = SHORTEST - Duration::from_nanos(1)),

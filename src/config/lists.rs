@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserializer, de};
 
+use super::PublicUrl;
 use super::units::{Spelled, quoted};
 
 /// Reads a list of names, or a text that holds them as [`between_commas`] reads it.
@@ -35,6 +36,21 @@ pub(super) fn host_names<'de, D: Deserializer<'de>>(
 ) -> Result<Vec<String>, D::Error> {
     let names = deserialize(deserializer)?;
     names.iter().map(|name| host_name(&name.text).map_err(de::Error::custom)).collect()
+}
+
+/// Reads a list of origins, or a text that holds them separated by commas, for a setting that may be
+/// absent.
+pub(super) fn optional_origins<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<PublicUrl>>, D::Error> {
+    let origins = deserialize(deserializer)?;
+    let origins = origins.iter().map(|origin| {
+        let read = origin.text.parse();
+        read.map_err(|why: String| {
+            de::Error::custom(format_args!("holds what is no origin: {why}"))
+        })
+    });
+    origins.collect::<Result<_, _>>().map(Some)
 }
 
 fn host_name(text: &str) -> Result<String, String> {
@@ -82,6 +98,26 @@ impl<'de> de::Visitor<'de> for NamesVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_a_list_or_a_text_with_commas() {
+        let read = |json: &str| {
+            let read = optional_origins(&mut serde_json::Deserializer::from_str(json));
+            let shown = |url: &PublicUrl| url.to_string();
+            let origins =
+                read.map(|origins| origins.unwrap().iter().map(shown).collect::<Vec<_>>());
+            origins.map_err(|error| error.to_string())
+        };
+        let both = ["https://a.example.org", "http://b:8080"];
+        assert_eq!(read(r#"["https://A.example.org/", "http://b:8080"]"#).unwrap(), both);
+        assert_eq!(read(r#""https://a.example.org, http://b:8080""#).unwrap(), both);
+        assert_eq!(read("[]").unwrap(), [""; 0]);
+        for json in [r#"["*"]"#, r#"["a.org"]"#, r#"["null"]"#, r#"["https://a.org/x"]"#] {
+            let error = read(json).unwrap_err();
+            assert!(error.starts_with("holds what is no origin: "), "{json}: {error}");
+            assert!(error.contains("write http:// or https://"), "{json}: {error}");
+        }
+    }
 
     #[test]
     fn host_names_are_a_list_or_a_text_with_commas() {

@@ -129,6 +129,13 @@ impl PublicUrl {
         format!("{}://{}/connect/", if self.secure { "wss" } else { "ws" }, self.authority)
     }
 
+    /// Whether a browser would take both for one origin: scheme, host and port are the same.
+    pub fn is_same_origin(&self, other: &Self) -> bool {
+        self.secure == other.secure
+            && self.authority.host == other.authority.host
+            && self.port() == other.port()
+    }
+
     /// The port, or that of the scheme.
     pub fn port(&self) -> u16 {
         self.authority.port.unwrap_or(if self.secure { 443 } else { 80 })
@@ -146,11 +153,12 @@ impl FromStr for PublicUrl {
 
     /// Reads a URL that has nothing but scheme, host and port; a slash at its end does no harm.
     fn from_str(text: &str) -> Result<Self, String> {
+        // A user's password is not to be shown.
+        let shown = if text.contains('@') { "this address".to_owned() } else { quoted(text) };
         let wrong = |what: &str| {
             format!(
-                "{} {what}; write http:// or https://, a host and perhaps a port, such as \
-                 https://skynet.example.org or http://203.0.113.7:4567",
-                quoted(text)
+                "{shown} {what}; write http:// or https://, a host and perhaps a port, such as \
+                 https://skynet.example.org or http://203.0.113.7:4567"
             )
         };
         let trimmed = text.trim();
@@ -285,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same =
+            |a: &str, b: &str| a.parse::<PublicUrl>().unwrap().is_same_origin(&b.parse().unwrap());
+        assert!(same("https://a.org", "HTTPS://A.ORG:443"));
+        assert!(same("http://[::1]", "http://[0::1]:80"));
+        assert!(!same("https://a.org", "http://a.org"));
+        assert!(!same("https://a.org", "https://b.a.org"));
+        assert!(!same("https://a.org", "https://a.org:8443"));
+    }
+
+    #[test]
     fn a_public_url_with_anything_else_is_refused_with_an_example() {
         for (text, why) in [
             ("", "has no scheme"),
@@ -299,12 +318,14 @@ mod tests {
             ("http://a.org?x", "has a path, a query"),
             ("http://a.org/#x", "has a path, a query or a fragment"),
             ("http://me:secret@a.org", "holds a user"),
+            ("http://me:secret@a.org/hub", "has a path"),
             ("http://0.0.0.0:4567", "to which nobody can connect"),
             ("http://[::]:4567", "to which nobody can connect"),
         ] {
             let error = text.parse::<PublicUrl>().unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
             assert!(error.contains("such as https://skynet.example.org"), "{text}: {error}");
+            assert!(!error.contains("secret"), "{text}: {error}");
         }
     }
 }

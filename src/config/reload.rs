@@ -37,6 +37,7 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
     ("hub.listen", Restart(|new, old| new.hub.listen = old.hub.listen), ""),
     ("hub.public_url", AtOnce, ""),
     ("hub.trusted_proxies", AtOnce, ""),
+    ("hub.allowed_origins", Connecting, ""),
     ("hub.proxy_protocol", Connecting, ""),
     ("hub.require_token", Connecting, "who is there without a token stays"),
     (
@@ -75,6 +76,7 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
     ("admin.tls.key", Restart(|new, old| new.admin.tls.key.clone_from(&old.admin.tls.key)), ""),
     ("limits.max_clients", AtOnce, "nobody is closed; nobody comes in until there are fewer"),
     ("limits.max_channels_per_client", AtOnce, "no channel is closed; no further one is opened"),
+    ("limits.total_open_channels", AtOnce, "no channel is closed; no further one is opened"),
     (
         "limits.max_channel_name_bytes",
         AtOnce,
@@ -97,6 +99,14 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
     ("limits.message_burst", AtOnce, ""),
     ("limits.handshake_timeout", Connecting, ""),
     ("limits.ping_interval", AtOnce, ""),
+    (
+        "limits.max_clients_per_address",
+        Connecting,
+        "who connected while there was no such limit is not counted",
+    ),
+    ("limits.connections_per_second_per_address", Connecting, ""),
+    ("limits.connection_burst_per_address", Connecting, ""),
+    ("limits.exempt_addresses", Connecting, ""),
     ("message_log.max_messages", AtOnce, "the oldest messages go"),
     ("message_log.max_bytes", AtOnce, "the oldest messages go"),
     ("metrics.require_token", AtOnce, ""),

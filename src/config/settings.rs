@@ -212,6 +212,9 @@ mod tests {
         config.admin.state_dir = Some("x".into());
         config.admin.bans_file = Some("x".into());
         config.hub.public_url = "http://x".parse().ok();
+        config.hub.allowed_origins = Some(Vec::new());
+        config.limits.max_clients_per_address = Some(1);
+        config.limits.connections_per_second_per_address = Some(1);
         for tls in [&mut config.hub.tls, &mut config.admin.tls] {
             (tls.certificate, tls.key) = (Some("x".into()), Some("x".into()));
         }

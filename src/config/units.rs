@@ -110,6 +110,13 @@ pub(super) fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
     })
 }
 
+/// Reads a whole number, for a setting that may be absent.
+pub(super) fn optional_count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    count(deserializer).map(Some)
+}
+
 /// A size in bytes.
 pub(super) mod size {
     use super::*;

@@ -5,8 +5,9 @@
 //! those who connect after it; who came in by a token that the new one does not know has to go.
 
 use crate::access::HubTokens;
-use crate::config::{ChannelPattern, Config, RightsConfig};
+use crate::config::{ChannelPattern, Config, PublicUrl, RightsConfig};
 use crate::hub::{Patterns, Rights};
+use poem::http::{HeaderMap, header};
 use std::sync::Arc;
 
 /// The tokens, and what clients with each of them and without one may do.
@@ -18,6 +19,8 @@ pub struct Entrance {
     /// What who shows none may do.
     guests: Option<Arc<Rights>>,
     require_token: bool,
+    /// Whose web pages may connect; none is everybody's.
+    origins: Option<Vec<PublicUrl>>,
 }
 
 /// Who has shown a good token.
@@ -38,6 +41,7 @@ impl Entrance {
             rights: tokens.iter().map(|token| rights(&token.rights)).collect(),
             guests: rights(&config.guests),
             require_token: config.hub.require_token,
+            origins: config.hub.allowed_origins.clone(),
         }
     }
 
@@ -60,6 +64,16 @@ impl Entrance {
     /// Whether only a token gives this name.
     pub(super) fn has_name(&self, name: &str) -> bool {
         self.tokens.has_name(name)
+    }
+
+    /// Whether a request comes from a web page that may connect, or from none: browsers always say
+    /// from which, and the game never does.
+    pub(super) fn allows_origin(&self, headers: &HeaderMap) -> bool {
+        let Some(allowed) = &self.origins else { return true };
+        headers.get_all(header::ORIGIN).iter().all(|origin| {
+            let origin = origin.to_str().ok().and_then(|origin| origin.parse::<PublicUrl>().ok());
+            origin.is_some_and(|origin| allowed.iter().any(|other| other.is_same_origin(&origin)))
+        })
     }
 
     /// What a client without a token may do, everything being none; an outer none if nobody comes

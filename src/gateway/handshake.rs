@@ -9,7 +9,8 @@ use super::link::Link;
 use super::session::Session;
 use super::socket::Socket;
 use super::{Shared, farewell, identity};
-use crate::http::Upgrade;
+use crate::access::{AddressPlace, Seldom, TooMany};
+use crate::http::{Upgrade, client_address};
 use crate::hub::{
     Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted, TOKEN_GONE,
 };
@@ -19,21 +20,22 @@ use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use poem::web::RemoteAddr;
 use poem::{Endpoint, Request, Response};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
-use tracing::info;
+use tracing::{debug, info};
 
 /// Longest User-Agent that is kept, in characters.
 const MAX_USER_AGENT: usize = 128;
 
 /// When a client that found the hub full may try again, in seconds.
 const RETRY_AFTER_SECONDS: &str = "10";
+
+/// When a client of an address with too many may try again, in seconds.
+const ADDRESS_RETRY_SECONDS: &str = "5";
 
 const WHAT_THIS_IS: &str = "This is a Skynet hub: a websocket endpoint for ComputerCraft \
     computers and other programs. Connect with a websocket client, in the game for instance with \
@@ -44,6 +46,8 @@ pub(super) struct Connect {
     shared: Arc<Shared>,
     hub: Hub,
     entrance: Entrances,
+    /// Refusals that come in floods, because programs and pages try again by themselves.
+    floods: Seldom,
 }
 
 /// The entrance as it is now.
@@ -51,14 +55,40 @@ type Entrances = Arc<watch::Sender<Arc<Entrance>>>;
 
 impl Connect {
     pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Entrances) -> Self {
-        Self { shared, hub, entrance }
+        Self { shared, hub, entrance, floods: Seldom::default() }
     }
 
     /// Counts a refused handshake, and closes its connection.
     fn reject(&self, rejection: Rejection, request: &Request, response: Response) -> Response {
         self.shared.metrics.reject(rejection);
-        info!(address = %request.remote_addr(), reason = rejection.label(), "handshake refused");
+        let (address, reason) = (client_address(request), rejection.label());
+        match rejection {
+            Rejection::AddressClients | Rejection::AddressRate | Rejection::Origin => {
+                match self.floods.tells(Instant::now()) {
+                    Some(untold) => info!(%address, reason, untold, "handshake refused"),
+                    None => debug!(%address, reason, "handshake refused"),
+                }
+            }
+            _ => info!(%address, reason, "handshake refused"),
+        }
         with(response, header::CONNECTION, "close")
+    }
+
+    /// The answer to a request of an address that has too much.
+    fn too_many(&self, why: TooMany, request: &Request) -> Response {
+        let (rejection, words) = match why {
+            TooMany::Clients => (
+                Rejection::AddressClients,
+                "Your address has as many connections to this hub as one may have.\n",
+            ),
+            TooMany::Connections => (
+                Rejection::AddressRate,
+                "Your address connects too often; try again later, and less often.\n",
+            ),
+        };
+        let response = answer(StatusCode::TOO_MANY_REQUESTS, words);
+        let response = with(response, header::RETRY_AFTER, ADDRESS_RETRY_SECONDS);
+        self.reject(rejection, request, response)
     }
 }
 
@@ -66,6 +96,11 @@ impl Endpoint for Connect {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
+        let address = client_address(&request).ip();
+        let place = match self.shared.addresses.enter(address, Instant::now()) {
+            Ok(place) => place.map(Box::new),
+            Err(why) => return Ok(self.too_many(why, &request)),
+        };
         let key = match check(&request) {
             Ok(key) => key,
             Err(wrong) => {
@@ -77,6 +112,12 @@ impl Endpoint for Connect {
             return Ok(self.reject(Rejection::BadHandshake, &request, response));
         };
         let entrance = self.entrance.borrow().clone();
+        if !entrance.allows_origin(request.headers()) {
+            let words = "This hub does not take connections from this web page; its owner can list \
+                the page's origin in hub.allowed_origins.\n";
+            let response = answer(StatusCode::FORBIDDEN, words);
+            return Ok(self.reject(Rejection::Origin, &request, response));
+        }
         let identity = identity::identify(&request, &entrance);
         if let Err(Mistaken::Malformed(what)) = identity {
             let words = format!("{what} must be 1 to 64 printable characters.\n");
@@ -102,10 +143,11 @@ impl Endpoint for Connect {
             Ok(known) => (known, None),
             Err(mistaken) => ((Identity::default(), None), Some(mistaken.text())),
         };
-        let (address, user_agent) = (address(&request), user_agent(&request));
+        let (address, user_agent) = (client_address(&request), user_agent(&request));
         let info = ClientInfo { address, user_agent, identity, rights };
         let entrances = (entrance, self.entrance.clone());
-        tokio::spawn(serve(self.shared.clone(), entrances, admission, info, refused, upgrade));
+        let newcomer = Newcomer { admission, info, entrances, refused, place };
+        tokio::spawn(serve(self.shared.clone(), newcomer, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
             .header(header::CONNECTION, "Upgrade")
@@ -126,19 +168,24 @@ pub(super) fn no_such_page(metrics: &Metrics) -> Response {
     with(answer(StatusCode::NOT_FOUND, words), header::CONNECTION, "close")
 }
 
-/// Waits for the upgrade, and serves the client from then on.
-async fn serve(
-    shared: Arc<Shared>,
-    (came_by, now): (Arc<Entrance>, Entrances),
+/// A client that is let in.
+struct Newcomer {
     admission: Admission,
     info: ClientInfo,
+    /// By which it came in, and the one that is now.
+    entrances: (Arc<Entrance>, Entrances),
+    /// Why it is closed at once, if it is.
     refused: Option<&'static str>,
-    upgrade: OnUpgrade,
-) {
+    place: Option<Box<AddressPlace>>,
+}
+
+/// Waits for the upgrade, and serves the client from then on.
+async fn serve(shared: Arc<Shared>, newcomer: Newcomer, upgrade: OnUpgrade) {
     // A client that has gone in the meantime has not been one.
     let Ok(upgraded) = upgrade.await else { return };
     let Some((socket, early)) = socket(upgraded) else { return };
     shared.metrics.connections.inc();
+    let Newcomer { admission, info, entrances: (came_by, now), refused, place } = newcomer;
     let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
     let name = info.identity.name.clone();
     let membership = admission.join(info, said_goodbye);
@@ -158,7 +205,7 @@ async fn serve(
     let link = Arc::new(Link::new(key, socket));
     shared.links.insert(&link);
     // The handshake's future ends here; a session is a smaller one.
-    tokio::spawn(farewell::serve(Session::new(shared, link, membership, early)));
+    tokio::spawn(farewell::serve(Session::new(shared, link, membership, early, place)));
 }
 
 /// The socket of an upgraded connection, and what hyper has read of it behind the handshake.
@@ -285,12 +332,6 @@ fn is_key(key: &[u8]) -> bool {
         digits.len() == 22
             && digits.iter().all(|&digit| digit.is_ascii_alphanumeric() || b"+/".contains(&digit))
     })
-}
-
-fn address(request: &Request) -> SocketAddr {
-    let RemoteAddr(address) = request.remote_addr();
-    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    address.as_socket_addr().copied().unwrap_or(unknown)
 }
 
 fn user_agent(request: &Request) -> Option<Box<str>> {

@@ -20,6 +20,7 @@ mod session;
 mod socket;
 mod tls;
 
+use crate::access::AddressLimits;
 use crate::config::{Config, LimitsConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -49,6 +50,7 @@ pub struct Gateway {
 struct Shared {
     limits: SessionLimits,
     links: Arc<Links>,
+    addresses: Arc<AddressLimits>,
     metrics: Arc<Metrics>,
 }
 
@@ -56,8 +58,14 @@ impl Gateway {
     /// A gateway to `hub`, into which clients come by `entrance`.
     pub fn new(hub: Hub, limits: &LimitsConfig, entrance: Entrance, metrics: Arc<Metrics>) -> Self {
         let links = Arc::new(Links::new(limits.total_partial_bytes));
+        let addresses = Arc::new(AddressLimits::new(limits));
         Self {
-            shared: Arc::new(Shared { limits: SessionLimits::new(limits), links, metrics }),
+            shared: Arc::new(Shared {
+                limits: SessionLimits::new(limits),
+                links,
+                addresses,
+                metrics,
+            }),
             entrance: Arc::new(watch::Sender::new(Arc::new(entrance))),
             hub,
             ping_interval: Arc::new(watch::Sender::new(limits.ping_interval)),
@@ -70,6 +78,7 @@ impl Gateway {
     pub fn set(&self, config: &Config) -> Vec<String> {
         let limits = &config.limits;
         self.shared.limits.set(limits);
+        self.shared.addresses.set(limits);
         self.shared.links.set_max_partial(limits.total_partial_bytes);
         self.ping_interval.send_replace(limits.ping_interval);
         let entrance = Arc::new(Entrance::new(config));
@@ -101,6 +110,11 @@ impl Gateway {
     pub async fn run(self) {
         let keepalive = keepalive(self.hub.clone(), self.ping_interval.subscribe());
         tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
+    }
+
+    /// Addresses whose pace was forgotten since the start, to make room for that of others.
+    pub fn addresses_forgotten(&self) -> u64 {
+        self.shared.addresses.forgotten()
     }
 
     /// Bytes of unfinished frames of all clients together.

@@ -12,6 +12,7 @@
 use super::Shared;
 use super::link::Link;
 use super::rate::{Bucket, Verdict};
+use crate::access::AddressPlace;
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
 use crate::protocol::websocket::{Decoder, Incoming, Violation};
 use crate::protocol::{CloseReason, Frame, Refusal, RefusalReason, Request};
@@ -60,6 +61,8 @@ pub(super) struct Session {
     bucket: Bucket,
     /// Whether it has sent CBOR, which is then all it is understood in.
     speaks_cbor: bool,
+    /// Held while the connection lasts; rare, so that it takes a session little room.
+    _place: Option<Box<AddressPlace>>,
     membership: Membership,
 }
 
@@ -104,12 +107,13 @@ impl Drop for Session {
 
 impl Session {
     /// A session of the client at `link`. `early` is what was read of the stream behind the
-    /// handshake.
+    /// handshake, `place` its place among the clients of its address.
     pub(super) fn new(
         shared: Arc<Shared>,
         link: Arc<Link>,
         membership: Membership,
         early: Vec<u8>,
+        place: Option<Box<AddressPlace>>,
     ) -> Self {
         Self {
             decoder: Decoder::new(shared.limits.max_frame_bytes()),
@@ -120,6 +124,7 @@ impl Session {
             bucket: Bucket::new(Instant::now()),
             shared,
             link,
+            _place: place,
             membership,
         }
     }

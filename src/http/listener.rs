@@ -40,6 +40,17 @@ pub enum Accepted {
     Local(tokio::net::UnixStream),
 }
 
+impl Accepted {
+    /// The address at its other end, where there is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            #[cfg(unix)]
+            Self::Local(_) => None,
+        }
+    }
+}
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {

@@ -1,21 +1,25 @@
 //! HTTP/1.1 in front of a poem endpoint: an accept loop of our own.
 //!
 //! poem's own server leaves slow handshakes open for ever, spins when descriptors run out, and
-//! sets no TCP_NODELAY; this one has time limits for headers and for last answers, sleeps and recovers, and leaves the
-//! upgrade of a connection to the endpoint. Knows nothing of the hub.
+//! sets no TCP_NODELAY; this one has time limits for headers and for answers, makes room for newcomers, sleeps and
+//! recovers, and leaves the upgrade of a connection to the endpoint. Knows nothing of the hub.
 //!
 //! - `listener`: what is bound, a port or a Unix socket (`unix`); `inherited`: what the service manager
 //!   has bound already.
 //! - `connection`: what comes before HTTP: a proxy's header (`proxy_header`), TLS (`certificates`).
-//! - `counted`: counts requests by route.
+//! - `crowd`: who holds the places, and who has to go; `answer`: an answer, handed out in parts.
+//! - `counted`: counts requests by route; `traced`: finds the client's address behind proxies.
 
+mod answer;
 mod certificates;
 mod connection;
 mod counted;
+mod crowd;
 #[cfg(unix)]
 mod inherited;
 mod listener;
 mod proxy_header;
+mod traced;
 #[cfg(unix)]
 mod unix;
 
@@ -25,9 +29,12 @@ pub use counted::{Counted, Routes};
 #[cfg(unix)]
 pub use inherited::InheritedError;
 pub use listener::{Inherited, Listener, Peer};
+pub use traced::{Traced, client_address};
 
 use crate::metrics::{ConnectionFailure, Metrics};
+use answer::Answer;
 use connection::Opened;
+use crowd::{Crowd, Progress, Why};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,8 +42,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use listener::Accepted;
 use poem::endpoint::BoxEndpoint;
-use poem::http::header;
 use poem::http::uri::Scheme;
+use poem::http::{StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
 use std::convert::Infallible;
@@ -47,7 +54,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
@@ -79,6 +86,7 @@ struct Ends {
     local: Addr,
     peer: Peer,
     scheme: Scheme,
+    progress: Progress,
 }
 
 /// What bounds the connections of a listener.
@@ -87,11 +95,14 @@ pub struct Limits {
     /// The listener's name in the log.
     pub listener: &'static str,
     /// How long a request's head may take, what comes before HTTP counted with the first, and how
-    /// long an answer that ends its connection may take to be taken; what is set when a connection
-    /// comes counts for all of it.
+    /// long an answer may take to be taken, what `answer_rate` gives it aside; what is set when a
+    /// connection comes counts for all of it.
     pub head_timeout: watch::Receiver<Duration>,
-    /// Connections at a time, those that have been upgraded not counted; others wait to be
-    /// accepted, so that they cannot take the descriptors that all else needs.
+    /// Bytes of an answer for which there is one second more.
+    pub answer_rate: u64,
+    /// Connections at a time, those that have been upgraded not counted, so that they cannot take the
+    /// descriptors that all else needs. For one more, another goes that is at no request; if all are
+    /// at one, it waits.
     pub max_connections: usize,
 }
 
@@ -111,13 +122,13 @@ impl Service {
     pub async fn serve(self, listener: Listener, mut stop: watch::Receiver<bool>) {
         // Told once for each time it begins, not ten times a second.
         let mut failing = false;
-        let places = Arc::new(Semaphore::new(self.limits.max_connections));
+        let crowd = Crowd::new(self.limits.max_connections);
         let listener_name = self.limits.listener;
         loop {
             let accept = async {
-                // Never closed, so there is always a permit to come.
-                let place = places.clone().acquire_owned().await.ok();
-                listener.accept().await.map(|accepted| (accepted, place))
+                let accepted = listener.accept().await?;
+                let address = accepted.address().map(|peer| peer.ip().to_canonical());
+                Ok((accepted, crowd.enter(address).await))
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
@@ -128,10 +139,21 @@ impl Service {
                     if std::mem::take(&mut failing) {
                         info!(listener = listener_name, "connections are accepted again");
                     }
-                    let connection = self.clone().serve_connection(accepted, stop.clone());
+                    let peer = accepted.address();
+                    let progress = place.progress();
+                    let connection =
+                        self.clone().serve_connection(accepted, progress, stop.clone());
+                    let metrics = self.metrics.clone();
                     tokio::spawn(async move {
-                        connection.await;
-                        drop(place);
+                        let (failure, words) = tokio::select! {
+                            () = connection => return,
+                            why = place.has_to_go() => match why {
+                                Why::Crowded => (ConnectionFailure::Crowded, "made room for another"),
+                                Why::Overdue => (ConnectionFailure::Timeout, "its answer was not taken in time"),
+                            },
+                        };
+                        metrics.connection_failed(listener_name, failure);
+                        debug!(listener = listener_name, ?peer, "connection ended: {words}");
                     });
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -150,7 +172,12 @@ impl Service {
         }
     }
 
-    async fn serve_connection(self, accepted: Accepted, mut stop: watch::Receiver<bool>) {
+    async fn serve_connection(
+        self,
+        accepted: Accepted,
+        progress: Progress,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let head_timeout = *self.limits.head_timeout.borrow();
         let deadline = Instant::now() + head_timeout;
         let (stream, address) = match accepted {
@@ -158,7 +185,7 @@ impl Service {
             #[cfg(unix)]
             Accepted::Local(stream) => {
                 let local = Addr::custom("unix", "");
-                let ends = Ends { local, peer: Peer::Local, scheme: Scheme::HTTP };
+                let ends = Ends { local, peer: Peer::Local, scheme: Scheme::HTTP, progress };
                 return self.serve_http(stream, ends, head_timeout, deadline, stop).await;
             }
         };
@@ -171,7 +198,7 @@ impl Service {
             opened = self.open(stream, address, deadline) => opened,
             () = stopped(&mut stop) => return,
         };
-        let ends = |peer, scheme| Ends { local: local.into(), peer, scheme };
+        let ends = |peer, scheme| Ends { local: local.into(), peer, scheme, progress };
         match opened {
             Some((Opened::Plain(stream), peer)) => {
                 self.serve_http(stream, ends(peer, Scheme::HTTP), head_timeout, deadline, stop)
@@ -219,20 +246,25 @@ impl Service {
         mut stop: watch::Receiver<bool>,
     ) {
         let endpoint = self.endpoint;
+        let (time, rate) = (head_timeout, self.limits.answer_rate);
         let peer = ends.peer;
         let (asked, last_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (is_asked, last_begins) = (asked.clone(), last_answer.clone());
         let service = service_fn(move |request| {
             is_asked.notify_one();
+            ends.progress.asked();
             let (endpoint, last_begins, ends) =
                 (endpoint.clone(), last_begins.clone(), ends.clone());
             async move {
+                let progress = ends.progress.clone();
                 let response = respond(&endpoint, request, ends).await;
                 if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
                 {
                     last_begins.notify_one();
                 }
-                Ok::<_, Infallible>(response)
+                let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let answer = |body| Answer::new(body, progress, time, rate, upgraded);
+                Ok::<_, Infallible>(response.map(answer))
             }
         });
         // Whoever asks and does not read would keep the place of another for ever.

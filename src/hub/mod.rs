@@ -75,6 +75,8 @@ pub struct HubLimits {
     pub max_clients: usize,
     /// Open channels of one client.
     pub max_channels_per_client: usize,
+    /// Open channels of all clients together.
+    pub total_open_channels: usize,
     /// Bytes of the payload of any frame that the hub sends.
     pub max_message_bytes: usize,
     /// Bytes queued for one client; live events past it close the connection.

@@ -23,6 +23,7 @@ mod tests {
         let hub = Hub::new(HubLimits {
             max_clients: 1,
             max_channels_per_client: 1,
+            total_open_channels: 1,
             max_message_bytes: 4096,
             max_queue_bytes: 8192,
             total_queue_bytes: 8192,

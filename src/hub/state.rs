@@ -241,6 +241,10 @@ impl State {
             if client.open.len() >= limit {
                 return Err(RefusalReason::TooManyChannels { limit });
             }
+            let limit = self.limits.total_open_channels;
+            if self.channels.subscriptions() >= limit {
+                return Err(RefusalReason::TooManyInAll { limit });
+            }
             let channel = self.channels.find_or_add(name, now_ms);
             self.channels.listen(channel, key.slot);
             let client = &mut self.clients[key.slot];

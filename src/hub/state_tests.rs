@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 pub(super) const LIMITS: HubLimits = HubLimits {
     max_clients: 100,
     max_channels_per_client: 3,
+    total_open_channels: 300,
     max_message_bytes: 131_072,
     max_queue_bytes: 1 << 20,
     total_queue_bytes: 256 << 20,

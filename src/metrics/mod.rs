@@ -33,11 +33,25 @@ pub enum Rejection {
     BadName,
     /// It asked for another path.
     NotFound,
+    /// Its address has as many clients as one address may have.
+    AddressClients,
+    /// Its address connects more often than one address may.
+    AddressRate,
+    /// It came from a web page that may not connect.
+    Origin,
 }
 
 impl Rejection {
-    const ALL: [Self; 5] =
-        [Self::Full, Self::Stopping, Self::BadHandshake, Self::BadName, Self::NotFound];
+    const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Stopping,
+        Self::BadHandshake,
+        Self::BadName,
+        Self::NotFound,
+        Self::AddressClients,
+        Self::AddressRate,
+        Self::Origin,
+    ];
 
     /// The rejection as metrics and logs name it.
     pub fn label(self) -> &'static str {
@@ -47,6 +61,9 @@ impl Rejection {
             Self::BadHandshake => "bad_handshake",
             Self::BadName => "bad_name",
             Self::NotFound => "not_found",
+            Self::AddressClients => "address_clients",
+            Self::AddressRate => "address_rate",
+            Self::Origin => "origin",
         }
     }
 }
@@ -57,6 +74,8 @@ pub enum ConnectionFailure {
     /// What comes before the first request, its head, or the taking of a last answer, took longer
     /// than `limits.handshake_timeout`.
     Timeout,
+    /// It was at no request when another wanted its place.
+    Crowded,
     /// What came was not HTTP, or its head was too large, or the connection broke.
     Broken,
     /// The TLS handshake failed.
@@ -68,13 +87,14 @@ pub enum ConnectionFailure {
 }
 
 impl ConnectionFailure {
-    const ALL: [Self; 5] =
-        [Self::Timeout, Self::Broken, Self::Tls, Self::NotTls, Self::ProxyHeader];
+    const ALL: [Self; 6] =
+        [Self::Timeout, Self::Crowded, Self::Broken, Self::Tls, Self::NotTls, Self::ProxyHeader];
 
     /// The failure as metrics and logs name it.
     pub fn label(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Crowded => "crowded",
             Self::Broken => "broken",
             Self::Tls => "tls",
             Self::NotTls => "not_tls",
@@ -115,6 +135,8 @@ pub struct Metrics {
     pub invalid_utf8: IntCounter,
     /// Times that no connection could be accepted, by lack of descriptors or memory.
     pub accept_errors: IntCounter,
+    /// Requests of trusted proxies whose `X-Forwarded-For` held something that is no address.
+    pub unreadable_forwards: IntCounter,
     /// Seconds between a ping and its answer.
     pub ping_round_trip: Histogram,
     config_good: IntGauge,
@@ -183,6 +205,10 @@ impl Metrics {
             accept_errors: make.counter(
                 "skynet_accept_errors_total",
                 "Times that no connection could be accepted, by lack of descriptors or memory.",
+            ),
+            unreadable_forwards: make.counter(
+                "skynet_unreadable_forwards_total",
+                "Requests of trusted proxies whose X-Forwarded-For held something that is no address.",
             ),
             ping_round_trip: make
                 .add(Histogram::with_opts(round_trip.buckets(ROUND_TRIP_SECONDS.to_vec()))),
@@ -310,6 +336,7 @@ mod tests {
         let limits = HubLimits {
             max_clients: 1,
             max_channels_per_client: 1,
+            total_open_channels: 1,
             max_message_bytes: 4096,
             max_queue_bytes: 8192,
             total_queue_bytes: 8192,
@@ -333,6 +360,7 @@ mod tests {
             log_lines_dropped: 0,
             api_auth_failures: 0,
             api_held_back: 0,
+            addresses_forgotten: 0,
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Readings {
     pub api_auth_failures: u64,
     /// Those of them that were turned away because too many waited for their answer.
     pub api_held_back: u64,
+    /// Addresses whose pace was forgotten to make room for that of others.
+    pub addresses_forgotten: u64,
 }
 
 /// What there is room for, by the settings that apply.
@@ -103,6 +105,11 @@ impl Readings {
             ("deliveries", "Events queued for listening clients.", totals.delivered),
             ("received_bytes", "Bytes of commands.", totals.bytes_in),
             ("sent_bytes", "Bytes written to clients.", totals.bytes_out),
+            (
+                "addresses_forgotten",
+                "Addresses whose pace of connecting was forgotten to make room for others.",
+                self.addresses_forgotten,
+            ),
             ("log_evictions", "Messages that made room in the log.", totals.evicted),
             (
                 "log_lines_dropped",

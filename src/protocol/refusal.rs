@@ -66,6 +66,11 @@ pub enum RefusalReason {
         /// The limit.
         limit: usize,
     },
+    /// All clients together have `limits.total_open_channels` channels open.
+    TooManyInAll {
+        /// The limit.
+        limit: usize,
+    },
     /// The channel to close, as an error names it, is not open.
     NotOpen(String),
     /// The message's event would exceed what a listener accepts.
@@ -168,7 +173,7 @@ impl RefusalReason {
             Self::UnknownCommand(_) | Self::UnknownVariant(_) => 3,
             Self::ChannelType { .. } | Self::ChannelNotFinite => 4,
             Self::ChannelName { .. } => 5,
-            Self::TooManyChannels { .. } => 6,
+            Self::TooManyChannels { .. } | Self::TooManyInAll { .. } => 6,
             Self::NotOpen(_) => 7,
             Self::MessageSize { .. } => 8,
             Self::MessageId { key: "\"since\"", .. }
@@ -226,6 +231,10 @@ impl fmt::Display for RefusalReason {
                     "Error: Too many channels: a client may have {limit} open; close one first"
                 )
             }
+            Self::TooManyInAll { limit } => write!(
+                f,
+                "Error: Too many channels: the clients of this hub have {limit} open together, the most there may be; try again later"
+            ),
             Self::NotOpen(channel) => write!(f, "Error: Channel {channel} not open."),
             Self::MessageSize { bytes, limit } => write!(
                 f,

@@ -30,13 +30,20 @@ fn no_error_shows_a_token() {
         check(&[], &[("SKYNET_ADMIN_TOKEN", secret)]).refused(),
         check(&["--set", &format!("admin.token={secret}")], &[]).refused(),
         check(&["--set", &format!("admin.tokn={secret}")], &[]).refused(),
+        check(&["--set", &format!("hub.tokens=[{{name=\"a\",token=\"{secret}\"}}]")], &[])
+            .refused(),
+        check(&["--set", &format!("hub.tokens.0.token={secret}")], &[]).refused(),
+        check(&["--set", &format!("hub.public_url=https://me:{secret}@a.org")], &[]).refused(),
+        check(&[], &[("SKYNET_HUB__TOKENS", secret)]).refused(),
+        check(&[], &[("SKYNET_HUB__TOKENS__0__TOKEN", secret)]).refused(),
         in_file(&format!("token = \"{secret}\"")),
         in_file(&format!("token = \"{secret}")),
         in_file(&format!("token = [\"{secret}\"]")),
         in_file(&format!("tokn = \"{secret}\"")),
     ] {
         assert!(!text.contains("hunter2"), "{text}");
-        assert!(text.contains("admin") || text.contains("not TOML"), "{text}");
+        let names_it = ["admin", "hub.", "not TOML"].iter().any(|name| text.contains(name));
+        assert!(names_it, "{text}");
     }
 }
 

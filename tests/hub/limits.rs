@@ -41,6 +41,32 @@ async fn a_client_opens_as_many_channels_as_it_may_and_no_more() {
 }
 
 #[tokio::test]
+async fn all_clients_together_open_as_many_channels_as_they_may_and_no_more() {
+    let mut settings = config();
+    settings.limits.max_channels_per_client = 3;
+    settings.limits.total_open_channels = 4;
+    with_app(settings, async |app| {
+        let (mut first, mut second) = (app.client().await, app.client().await);
+        for channel in ["1", "2"] {
+            first.open(channel).await;
+            second.open(channel).await;
+        }
+        let error = second.refused(&opening("3")).await;
+        assert!(error.contains("4 open together"), "{error:?} says how many are allowed");
+        refusals(app, "channels", 1).await;
+        // What is open is opened again, and what is given back can be had.
+        second.open("2").await;
+        first.command(r#"{"type":"close","channel":1}"#).await;
+        second.open("3").await;
+        assert!(first.refused(&opening("1")).await.contains("together"));
+        drop(second);
+        wait_until("its channels are free", async || app.stats().subscriptions == 1).await;
+        first.open("1").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn more_channels_than_a_frame_has_room_for_can_be_open() {
     with_app(config(), async |app| {
         let mut client = app.client().await;

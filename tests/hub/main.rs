@@ -5,6 +5,7 @@
 //! that keeps lone surrogates. The expectations come from the text of the protocol, never from
 //! the code under test.
 
+mod addresses;
 mod api;
 mod batching;
 mod catch_up;
@@ -17,6 +18,8 @@ mod handshake;
 mod limits;
 mod log;
 mod many;
+#[cfg(target_os = "linux")]
+mod memory;
 mod metrics;
 mod nonce;
 mod order;
@@ -30,7 +33,10 @@ mod reload;
 mod replay;
 mod replay_v2;
 mod rights;
+mod secrets;
+mod security;
 mod shutdown;
+mod slow;
 #[cfg(unix)]
 mod sockets;
 mod support;

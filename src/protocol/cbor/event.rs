@@ -133,7 +133,9 @@ pub fn error_code(reason: &RefusalReason) -> &'static str {
         | RefusalReason::Pace { .. }
         | RefusalReason::NonceSize { .. } => "deserialization_failure",
         RefusalReason::ChannelName { .. } => "channel_name_too_long",
-        RefusalReason::TooManyChannels { .. } => "too_many_channels",
+        RefusalReason::TooManyChannels { .. } | RefusalReason::TooManyInAll { .. } => {
+            "too_many_channels"
+        }
         // To close what is not open is no error in this version.
         RefusalReason::NotOpen(_) => "not_open",
         RefusalReason::MessageSize { .. } => TOO_LARGE,

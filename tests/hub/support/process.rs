@@ -45,7 +45,7 @@ impl Process {
         Process::start_with(&[], settings)
     }
 
-    /// [`Process::start`], with arguments.
+    /// Starts the program with arguments, and waits until it says where it listens.
     pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Process {
         let mut command = program(settings);
         command.args(arguments);
@@ -92,6 +92,11 @@ impl Process {
     /// Where the owner looks.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Its ID in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.

@@ -159,11 +159,15 @@ impl Raw {
 
     /// A client that calls from a given address of this host.
     pub async fn connect_from(source: SocketAddr, address: SocketAddr) -> Raw {
+        Raw::tcp_from(source, address).await.shaken("/connect").await
+    }
+
+    /// A connection from a given address of this host, on which nothing has been said yet.
+    pub async fn tcp_from(source: SocketAddr, address: SocketAddr) -> Raw {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(source).expect("a source address is free");
         let stream = timeout(DEADLINE, socket.connect(address)).await;
-        let stream = stream.expect("connects in time").expect("connects");
-        Raw::on(stream).shaken("/connect").await
+        Raw::on(stream.expect("connects in time").expect("connects"))
     }
 
     /// A client whose system takes little in before its program reads, so that what it leaves
@@ -222,6 +226,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         }
     }
 
+    /// Reads the rest of the connection, behind the head of an answer, to its end.
+    pub async fn rest(&mut self) -> String {
+        while self.fill_more().await {}
+        String::from_utf8_lossy(&self.inbox[self.taken..]).into_owned()
+    }
+
     /// Writes bytes as they stand.
     pub async fn write(&mut self, bytes: &[u8]) {
         self.try_write(bytes).await.expect("the hub takes the bytes");
@@ -242,6 +252,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     async fn fill(&mut self) -> bool {
         self.inbox.drain(..self.taken);
         self.taken = 0;
+        self.fill_more().await
+    }
+
+    async fn fill_more(&mut self) -> bool {
         let read = timeout(DEADLINE, self.stream.read_buf(&mut self.inbox)).await;
         let read = read.unwrap_or_else(|_| panic!("nothing was read for {DEADLINE:?}"));
         matches!(read, Ok(1..))

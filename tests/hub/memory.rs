@@ -1,0 +1,154 @@
+//! What `docs/memory.md` promises: with attackers in every state at once, the program stays within
+//! the sum of what its settings allow.
+
+use std::net::SocketAddr;
+
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::support::{
+    http,
+    process::Process,
+    raw::{Raw, TEXT, fragment, masked, publication},
+    wait_until,
+};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+const MAX_CLIENTS: usize = 300;
+const OPEN_CHANNELS: usize = 6000;
+const NAME_BYTES: usize = 255;
+const FRAME_BYTES: usize = 388 * KIB;
+const QUEUES: usize = 8 * MIB;
+const PARTIAL: usize = 4 * MIB;
+const LOG: usize = 8 * MIB;
+
+/// The lines of the page that these attackers reach; those of the API need its token.
+const BOUND: usize = 24 * MIB
+    + LOG / 4 * 5
+    + 2 * QUEUES
+    + PARTIAL / 2 * 3
+    + MAX_CLIENTS * 8 * KIB
+    + OPEN_CHANNELS * (NAME_BYTES + 512)
+    + REQUESTS * 64 * KIB;
+
+/// Unfinished requests that the attackers hold.
+const REQUESTS: usize = 100;
+
+/// A figure of `/proc/PID/status`, in bytes.
+fn resident(process: &Process, figure: &str) -> usize {
+    let path = format!("/proc/{}/status", process.id());
+    let status = std::fs::read_to_string(path).expect("the program runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("the figure");
+    let kib = line.trim_start_matches(':').trim().trim_end_matches(" kB");
+    kib.parse::<usize>().expect("a number of KiB") * KIB
+}
+
+/// Clients that have as many channels as the hub gives them, with names as long as they may be.
+async fn namers(hub: SocketAddr) -> Vec<Raw> {
+    let mut clients = Vec::new();
+    for client in 0..20 {
+        let mut raw = Raw::connect(hub).await;
+        let open = |number: usize| {
+            let name = format!("{client}-{number}-");
+            let channel = format!("{name}{}", "n".repeat(NAME_BYTES - name.len()));
+            masked(TEXT, format!(r#"{{"type":"open","channel":"{channel}"}}"#).as_bytes())
+        };
+        for number in 0..800 {
+            raw.write(&open(number)).await;
+            // Read, so that the answers do not pile up.
+            raw.frame().await;
+        }
+        clients.push(raw);
+    }
+    clients
+}
+
+/// Clients that send half of a message and stop; the hub closes some of them.
+async fn unfinished(hub: SocketAddr) -> Vec<Raw> {
+    let mut clients = Vec::new();
+    for number in 0..60 {
+        let mut client = Raw::connect(hub).await;
+        let part = vec![b'p'; FRAME_BYTES / 2];
+        let begun = if number % 2 == 0 {
+            masked(TEXT, &[&part[..], &part[..1000]].concat())[..part.len()].to_vec()
+        } else {
+            fragment(TEXT, &part)
+        };
+        // It may be closed in the middle.
+        let _ = client.try_write(&begun).await;
+        clients.push(client);
+    }
+    clients
+}
+
+/// Requests that stop before their end.
+async fn half_requests(hub: SocketAddr) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..REQUESTS {
+        let mut stream = TcpStream::connect(hub).await.expect("connects");
+        let head = format!("GET /connect HTTP/1.1\r\nX-Long: {}", "x".repeat(12 * KIB));
+        // Nobody may be waiting any more.
+        let _ = stream.write_all(head.as_bytes()).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test]
+async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page() {
+    let hub = Process::start(&[
+        ("SKYNET_ADMIN__TOKEN", "a-token-that-is-long-enough"),
+        ("SKYNET_LIMITS__MAX_CLIENTS", &MAX_CLIENTS.to_string()),
+        ("SKYNET_LIMITS__TOTAL_OPEN_CHANNELS", &OPEN_CHANNELS.to_string()),
+        ("SKYNET_LIMITS__TOTAL_QUEUE_BYTES", &QUEUES.to_string()),
+        ("SKYNET_LIMITS__TOTAL_PARTIAL_BYTES", &PARTIAL.to_string()),
+        ("SKYNET_LIMITS__MESSAGES_PER_SECOND", "1000000"),
+        ("SKYNET_LIMITS__MESSAGE_BURST", "1000000"),
+        ("SKYNET_LIMITS__PING_INTERVAL", "1h"),
+        ("SKYNET_LIMITS__HANDSHAKE_TIMEOUT", "10m"),
+        ("SKYNET_MESSAGE_LOG__MAX_BYTES", &LOG.to_string()),
+        ("SKYNET_MESSAGE_LOG__MAX_MESSAGES", "1000000"),
+    ]);
+    let admin = hub.admin();
+    let mut sleepers = Vec::new();
+    for _ in 0..80 {
+        let mut sleeper = Raw::narrow(hub.hub()).await;
+        sleeper.open("\"*\"").await;
+        sleepers.push(sleeper);
+    }
+    let namers = namers(hub.hub()).await;
+    let page = http::fresh_metrics(admin).await;
+    let open = http::sample(&page, "skynet_subscriptions", &[]);
+    assert_eq!(open as usize, OPEN_CHANNELS, "no more are opened");
+    let unfinished = unfinished(hub.hub()).await;
+    let requests = half_requests(hub.hub()).await;
+    // Small messages, which are copied for each listener.
+    let mut publisher = Raw::connect(hub.hub()).await;
+    let message = format!("\"{}\"", "m".repeat(300));
+    let commands = masked(TEXT, publication("\"flood\"", &message).as_bytes()).repeat(200);
+    wait_until("the queues are full and the log is", async || {
+        publisher.write(&commands).await;
+        for _ in 0..200 {
+            publisher.reply_text().await;
+        }
+        let page = http::metrics(admin).await;
+        let too_slow = [("reason", "too_slow")];
+        http::sample(&page, "skynet_disconnects_total", &too_slow) >= 10.0
+            && http::sample(&page, "skynet_log_evictions_total", &[]) > 0.0
+    })
+    .await;
+    let page = http::fresh_metrics(admin).await;
+    let figure = |name: &str| http::sample(&page, name, &[]);
+    let closed = |reason| http::sample(&page, "skynet_disconnects_total", &[("reason", reason)]);
+    // Each of them has reached its bound.
+    assert!(figure("skynet_log_bytes") > 0.9 * LOG as f64);
+    assert!(closed("frame_too_large") >= 1.0, "unfinished messages have been thrown out");
+    assert!(figure("skynet_partial_bytes") > 0.5 * PARTIAL as f64);
+    assert!(figure("skynet_partial_bytes") <= PARTIAL as f64);
+    assert!(figure("skynet_queued_bytes") <= QUEUES as f64);
+    let peak = resident(&hub, "VmHWM");
+    println!("peak {} KiB, bound {} KiB", peak / KIB, BOUND / KIB);
+    assert!(peak <= BOUND, "{} KiB are more than {} KiB", peak / KIB, BOUND / KIB);
+    drop((namers, unfinished, requests, sleepers));
+}
