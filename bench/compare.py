@@ -21,10 +21,10 @@ import subprocess
 import sys
 
 import tables
-from scenes import SCENES
+from scenes import SCENES, SETTINGS
 from servers import SERVERS, Place, Problem, Running, Skynet, build, install
 
-QUICK_SERVERS = ["skynet", "floor-each", "floor-coalesce", "uws", "ws"]
+QUICK_SERVERS = ["skynet", *SETTINGS, "floor-each", "floor-coalesce", "uws", "ws"]
 
 
 def arguments():
@@ -170,6 +170,13 @@ def brief(line):
     return told if report["clean"] else f"{told}; faults: {report['faults']}"
 
 
+def plays(server, scene):
+    """Whether a server has a part in a scene."""
+    if server.scenes is not None:
+        return scene.name in server.scenes
+    return isinstance(server, Skynet) or not scene.only
+
+
 def play_all(place, given, servers, scenes, results):
     """Every run, each line written as soon as it is there. Returns the lines, and what failed."""
     lines, failed = [], []
@@ -178,7 +185,7 @@ def play_all(place, given, servers, scenes, results):
         for round_ in range(given.rounds):
             # Whoever was last is first next time.
             for server in servers if round_ % 2 == 0 else servers[::-1]:
-                if scene.only and not isinstance(server, Skynet):
+                if not plays(server, scene):
                     continue
                 line = {"scene": scene.name, "server": server.name, "round": round_}
                 line["time"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -167,6 +167,14 @@ SCENES = [
 ]
 
 
+# One setting of Skynet other than as shipped, played by itself where it shows what it gives and costs: its
+# name, the setting, the scenes.
+SETTINGS = {
+    "pace2": ({"DELIVERY__INTERVAL": "2ms"}, ("paced-100",)),
+    "no-uring": ({"DELIVERY__IO_URING": "off"}, ("closed-100", "paced-100", "many")),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     """A bound on a figure of one server, or on its ratio to the same figure of another.

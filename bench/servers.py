@@ -12,6 +12,8 @@ import socket
 import subprocess
 import time
 
+from scenes import SETTINGS
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 DEADLINE_S = 15
@@ -68,6 +70,8 @@ class Server:
 
     dialect = "skynet"
     path = "/connect"
+    # The scenes that it plays by itself; none is all of them.
+    scenes = None
     # It sends its listeners what they published themselves.
     echo = False
     # Debian's packages that it needs.
@@ -97,9 +101,10 @@ class Skynet(Server):
     about = "Skynet, limits.messages_per_second and message_burst raised, all else as shipped"
     RAISED = {"LIMITS__MESSAGES_PER_SECOND": "1000000", "LIMITS__MESSAGE_BURST": "1000000"}
 
-    def __init__(self, name, binary=None, settings=None):
+    def __init__(self, name, binary=None, settings=None, scenes=None):
         super().__init__(name)
         self.binary = binary
+        self.scenes = scenes
         self.settings = settings or {}
         if binary or settings:
             what = [
@@ -210,6 +215,7 @@ class Mosquitto(Server):
 
 SERVERS = [
     Skynet("skynet"),
+    *(Skynet(name, settings=settings, scenes=scenes) for name, (settings, scenes) in SETTINGS.items()),
     Floor(
         "floor-each",
         "each",

@@ -9,7 +9,7 @@ import pathlib
 import platform
 import statistics
 
-from scenes import CPU, SCENES, TARGETS
+from scenes import CPU, SCENES, SETTINGS, TARGETS, Target
 
 BEGIN, END = "<!-- The comparison begins -->", "<!-- The comparison ends -->"
 FAULTS = ("lost", "surplus", "out_of_order", "malformed", "unanswered", "refused", "gone")
@@ -29,7 +29,9 @@ class Runs:
     def __init__(self, lines):
         self.lines = list(lines)
         self.by = {(line["scene"], line["server"], line["round"]): line for line in self.lines}
-        self.servers = list(dict.fromkeys(line["server"] for line in self.lines))
+        played = dict.fromkeys(line["server"] for line in self.lines)
+        # A setting that is played in a scene or two is no column of the large tables.
+        self.servers = [name for name in played if name not in SETTINGS]
 
     def values(self, scene, server, path):
         """The figure of each round that has it."""
@@ -135,6 +137,19 @@ def curves(runs):
     return f"**The log, and many clients**\n\n{markdown(['', *runs.servers], rows)}" if rows else None
 
 
+def settings(runs):
+    """What a setting gives and costs, beside Skynet as it ships."""
+    rows = []
+    for name in SETTINGS:
+        for scene in SCENES:
+            ratio = runs.ratio(Target("", CPU, scene.name, server=name, beside="skynet"))
+            if ratio is not None:
+                p99 = (runs.median(scene.name, server, "delay_us.p99") for server in ("skynet", name))
+                rows.append([f"`{name}`", scene.title, number(ratio), " → ".join(map(milliseconds, p99))])
+    head = ["", "scene", "CPU × skynet", "p99, ms"]
+    return f"**Settings**\n\n{markdown(head, rows)}" if rows else None
+
+
 def targets(runs):
     """Each target, what was measured, and whether it holds."""
     rows = []
@@ -233,6 +248,7 @@ def page(runs, about):
             ("closed",),
             lambda scene, server: number(runs.median(scene, server, "deliveries_per_s")),
         ),
+        settings(runs),
         connections(runs),
         curves(runs),
         wrong(runs),

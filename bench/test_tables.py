@@ -56,6 +56,15 @@ class Tables(unittest.TestCase):
         text = tables.targets(tables.Runs(both))
         self.assertIn("| 1.26 | ≤ 1.05 | ≤ 0.97 | must missed (by 20 %), aim missed (by 30 %) |", text)
 
+    def test_a_setting_is_beside_skynet_in_a_table_of_its_own_and_no_column(self):
+        runs = tables.Runs(
+            line("paced-100", server, 0, us_per_delivery=cost, delay_us={"p99": p99})
+            for server, cost, p99 in (("skynet", 4.0, 600), ("pace2", 1.0, 4100), ("uws", 5.0, 700))
+        )
+        self.assertEqual(runs.servers, ["skynet", "uws"])
+        self.assertIn("| `pace2` | 100 listeners, 1000/s | 0.25 | 0.6 → 4.1 |", tables.settings(runs))
+        self.assertIsNone(tables.settings(tables.Runs([line("many", "skynet", 0, us_per_delivery=4.0)])))
+
     def test_figures_have_three_digits_that_count_and_no_exponent(self):
         shown = {
             0: "0",

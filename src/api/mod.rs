@@ -62,6 +62,8 @@ pub struct Api {
     pub reloads: Reloads,
     /// Turns true when streams are to end.
     pub stopping: watch::Receiver<bool>,
+    /// Tells whether many clients are written to by one system call.
+    pub uses_io_uring: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether the listener is the hub's too.
     pub placement: Placement,
 }
@@ -84,6 +86,7 @@ struct Shared {
     started: SystemTime,
     started_instant: Instant,
     stopping: watch::Receiver<bool>,
+    uses_io_uring: Box<dyn Fn() -> bool + Send + Sync>,
     remembered: Remembered,
 }
 
@@ -143,6 +146,7 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
         started: SystemTime::now(),
         started_instant: Instant::now(),
         stopping: api.stopping,
+        uses_io_uring: api.uses_io_uring,
         remembered: Remembered::default(),
     });
     let service = document::service(operations(&shared));

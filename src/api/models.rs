@@ -440,6 +440,8 @@ pub struct Info {
     pub uptime_seconds: u64,
     /// Whether it is stopping, and takes no new clients.
     pub stopping: bool,
+    /// Whether it writes to many clients by one system call, with Linux's io_uring.
+    pub io_uring: bool,
 }
 
 /// A setting that applies.

@@ -46,7 +46,7 @@ impl Server {
 
     /// See what this is
     ///
-    /// Version, protocol, and since when it runs.
+    /// Version, protocol, since when it runs, and what of the system it uses.
     #[oai(path = "/info", method = "get", operation_id = "getInfo")]
     async fn info(&self, _reader: Reader) -> Result<Answer<Info>, LookFailure> {
         let since = self.0.started.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -56,6 +56,7 @@ impl Server {
             started_at: Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             uptime_seconds: self.0.started_instant.elapsed().as_secs(),
             stopping: self.0.hub.is_stopping(),
+            io_uring: (self.0.uses_io_uring)(),
         }))
     }
 

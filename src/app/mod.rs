@@ -16,8 +16,8 @@ pub use start_error::StartError;
 
 use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, ListedChannel, ListenAddress, Loaded};
-use crate::gateway::{Entrance, Gateway};
+use crate::config::{Config, IoUring, ListedChannel, ListenAddress, Loaded};
+use crate::gateway::{Entrance, Gateway, Ring};
 use crate::http::{Certificates, Inherited, Limits, Opening, Service, Traced};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
@@ -33,6 +33,7 @@ use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Response};
 use reloading::Reloader;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,10 @@ const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
 pub struct App {
     hub: Hub,
     gateway: Gateway,
+    /// What makes many writes by one system call.
+    ring: Option<Ring>,
+    /// Least time between two passes of writing.
+    pass_interval: Duration,
     metrics: Arc<Metrics>,
     /// Reads on from who can reach the hub.
     what_guests_may: &'static str,
@@ -78,7 +83,8 @@ impl App {
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, a certificate cannot be used, or the file of bans cannot be read.
+    /// An address cannot be bound, a certificate cannot be used, the file of bans cannot be read, or
+    /// io_uring is asked for and cannot be had.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
         Self::build_on(loaded, Inherited::default()).await
     }
@@ -102,6 +108,7 @@ impl App {
         }
         let bans_file = bans_file.map(|file| Arc::new(Mutex::new(file)));
         hub.count_channels(counted_channels(&config));
+        let ring = ring(config.delivery.io_uring).map_err(StartError::IoUring)?;
         let metrics = Arc::new(Metrics::new());
         let entrance = Entrance::new(&config);
         let what_guests_may = what_guests_may(&entrance);
@@ -120,6 +127,8 @@ impl App {
             .map(|tokens| Access::new(reloader.in_force(), tokens, bans_file, Failures::new()));
         Ok(Self {
             gateway,
+            ring,
+            pass_interval: config.delivery.interval,
             hub,
             metrics,
             what_guests_may,
@@ -196,7 +205,7 @@ impl App {
         let opening = Opening { certificates: hub_certificates, announced_by };
         let hub_service = service(hub_pages, "hub", max_connections, opening);
         tasks.spawn(hub_service.serve(hub, hub_stops));
-        tasks.spawn(self.gateway.run());
+        tasks.spawn(self.gateway.run(self.ring, self.pass_interval));
         tasks.spawn(self.reloader.run(self.supervisor.clone()));
         tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
         self.supervisor.ready().await;
@@ -228,6 +237,7 @@ impl App {
                 in_force: self.reloader.in_force(),
                 reloads: self.reloads.clone(),
                 stopping: stopping.clone(),
+                uses_io_uring: Box::new(self.gateway.uses_ring()),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
             })
         });
@@ -281,6 +291,16 @@ impl App {
             addresses_forgotten: gateway.addresses_forgotten(),
         })
     }
+}
+
+/// What makes many writes by one system call, if it is wanted and can be had.
+fn ring(wanted: IoUring) -> io::Result<Option<Ring>> {
+    let (ring, why_not) = Ring::find(wanted)?;
+    match why_not {
+        None => info!(io_uring = ring.is_some(), "delivery"),
+        Some(error) => info!(io_uring = false, %error, "delivery: io_uring cannot be had here"),
+    }
+    Ok(ring)
 }
 
 type Pages = BoxEndpoint<'static, Response>;

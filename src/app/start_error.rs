@@ -25,6 +25,8 @@ pub enum StartError {
     Tls(TlsError),
     /// The file of bans cannot be read: to start without it would let the banned in.
     Bans(BansFileError),
+    /// io_uring is asked for and cannot be had.
+    IoUring(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -34,6 +36,14 @@ impl fmt::Display for StartError {
             Self::Bans(error) => return error.fmt(f),
             Self::HandedOver(why) => return f.write_str(why),
             Self::Tls(error) => return error.fmt(f),
+            Self::IoUring(error) => {
+                return write!(
+                    f,
+                    "io_uring cannot be had here: {error}; containers and \
+                     kernel.io_uring_disabled forbid it, and old kernels have none; \
+                     delivery.io_uring = \"auto\" does without it"
+                );
+            }
         };
         let address = match address {
             ListenAddress::Tcp(address) => address,

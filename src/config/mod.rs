@@ -8,8 +8,8 @@
 //! This module decides what a setting means. It builds nothing and binds nothing, and no other one
 //! looks at the environment. One file per section holds type and validation side by side:
 //!
-//! - [`HubConfig`], [`RightsConfig`], [`AdminConfig`], [`LimitsConfig`], [`MessageLogConfig`],
-//!   [`MetricsConfig`], [`TelemetryConfig`], and within two of them [`TlsConfig`]
+//! - [`HubConfig`], [`RightsConfig`], [`AdminConfig`], [`LimitsConfig`], [`DeliveryConfig`],
+//!   [`MessageLogConfig`], [`MetricsConfig`], [`TelemetryConfig`], and within two of them [`TlsConfig`]
 //!
 //! The rest serves them: `load` layers the sources, `file` reads TOML and remembers lines,
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
@@ -22,6 +22,7 @@
 //! fail while one of the three is missing.
 
 mod admin;
+mod delivery;
 mod error;
 pub(crate) mod file;
 mod given;
@@ -50,6 +51,7 @@ mod units;
 use serde::{Deserialize, Serialize};
 
 pub use admin::AdminConfig;
+pub use delivery::{DeliveryConfig, IoUring};
 pub use error::{ConfigError, Origin, Problem};
 pub use hub::{HubConfig, HubToken, is_client_name};
 pub use limits::LimitsConfig;
@@ -83,6 +85,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What clients may use, and what all of them together may.
     pub limits: LimitsConfig,
+    /// How what is queued for clients is written to their sockets.
+    pub delivery: DeliveryConfig,
     /// How much the message log keeps.
     pub message_log: MessageLogConfig,
     /// Who may see the metrics, and what they name.
@@ -113,6 +117,7 @@ impl Config {
         self.guests.validate_guests(&self.limits, &mut problems);
         self.admin.validate(&self.hub, &mut problems);
         self.limits.validate(&mut problems);
+        self.delivery.validate(&mut problems);
         self.message_log.validate(&self.limits, &mut problems);
         self.metrics.validate(&self.hub, &self.admin, &self.limits, &mut problems);
         self.telemetry.validate(&mut problems);
@@ -209,6 +214,8 @@ mod tests {
         assert_eq!(limits.message_burst, 1_000);
         assert_eq!(limits.handshake_timeout, Duration::from_secs(10));
         assert_eq!(limits.ping_interval, Duration::from_secs(25));
+        assert_eq!(config.delivery.io_uring, IoUring::Auto);
+        assert_eq!(config.delivery.interval, Duration::ZERO);
         assert_eq!(config.message_log.max_messages, 10_000);
         assert_eq!(config.message_log.max_bytes, 64 << 20);
         assert!(!config.metrics.require_token && config.metrics.channels.is_empty());

@@ -107,6 +107,8 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
     ("limits.connections_per_second_per_address", Connecting, ""),
     ("limits.connection_burst_per_address", Connecting, ""),
     ("limits.exempt_addresses", Connecting, ""),
+    ("delivery.io_uring", Restart(|new, old| new.delivery.io_uring = old.delivery.io_uring), ""),
+    ("delivery.interval", Restart(|new, old| new.delivery.interval = old.delivery.interval), ""),
     ("message_log.max_messages", AtOnce, "the oldest messages go"),
     ("message_log.max_bytes", AtOnce, "the oldest messages go"),
     ("metrics.require_token", AtOnce, ""),

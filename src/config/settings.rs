@@ -298,7 +298,7 @@ mod tests {
             ("telemetry.level", "[telemetry] has log, format"),
             (
                 "database.url",
-                "the sections are hub, hub.tls, guests, admin, admin.tls, limits, message_log, metrics, telemetry",
+                "the sections are hub, hub.tls, guests, admin, admin.tls, limits, delivery, message_log, metrics, telemetry",
             ),
         ] {
             let text = complaint(key, in_file());

@@ -8,6 +8,8 @@ use super::socket::Socket;
 use crate::hub::{Batch, ClientKey, Closing, Written};
 use crate::protocol::Frame;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -48,6 +50,13 @@ impl Link {
     /// The socket.
     pub fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// The socket, for a write that is made beside [`Self::send`] while nothing is left; none if bytes
+    /// may not be written to it as they are.
+    #[cfg(target_os = "linux")]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.descriptor()
     }
 
     /// Reads what the socket has into `buffer`, without waiting.
@@ -205,15 +214,17 @@ impl Links {
         key: impl Fn(&T) -> ClientKey,
         mut act: impl FnMut(&mut T, &Link),
     ) {
-        let by_slot = self.by_slot();
+        let open = self.open();
         for item in items {
-            let key = key(item);
-            if let Some(Some(link)) = by_slot.get(key.slot())
-                && link.key == key
-            {
+            if let Some(link) = open.get(key(item)) {
                 act(item, link);
             }
         }
+    }
+
+    /// The links as they are now; none comes or goes while this is kept.
+    pub fn open(&self) -> Open<'_> {
+        Open(self.by_slot())
     }
 
     /// Takes note of how many bytes of unfinished frames a session keeps. If that is too much for
@@ -246,5 +257,15 @@ impl Links {
 
     fn by_slot(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
         self.by_slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The links, held as they are.
+pub struct Open<'a>(MutexGuard<'a, Vec<Option<Arc<Link>>>>);
+
+impl Open<'_> {
+    /// The link of a client, if it has one.
+    pub fn get(&self, key: ClientKey) -> Option<&Link> {
+        self.0.get(key.slot())?.as_deref().filter(|link| link.key == key)
     }
 }

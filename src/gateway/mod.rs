@@ -5,7 +5,8 @@
 //! - `handshake`: requests, and the upgrade of those that are a client's.
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
-//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one task that writes to all of them.
+//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one
+//!   task that writes to all of them; `ring`: how it makes many writes by one system call.
 //! - `rate`: how many commands a client may send; `limits`: what bounds a session.
 
 mod entrance;
@@ -16,6 +17,7 @@ mod identity;
 mod limits;
 mod link;
 mod rate;
+mod ring;
 mod session;
 mod socket;
 mod tls;
@@ -25,11 +27,14 @@ use crate::config::{Config, LimitsConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 pub use entrance::Entrance;
+use flusher::Flusher;
 use limits::SessionLimits;
 use link::Links;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
+pub use ring::Ring;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -52,6 +57,8 @@ struct Shared {
     links: Arc<Links>,
     addresses: Arc<AddressLimits>,
     metrics: Arc<Metrics>,
+    /// Whether the flusher has a ring.
+    uses_ring: Arc<AtomicBool>,
 }
 
 impl Gateway {
@@ -65,6 +72,7 @@ impl Gateway {
                 links,
                 addresses,
                 metrics,
+                uses_ring: Arc::default(),
             }),
             entrance: Arc::new(watch::Sender::new(Arc::new(entrance))),
             hub,
@@ -106,10 +114,23 @@ impl Gateway {
         route.catch_error(no_such_page).map_to_response()
     }
 
-    /// Writes to all clients and pings them, for ever.
-    pub async fn run(self) {
+    /// Writes to all clients, by `ring` if there is one and with at least `interval` between two
+    /// passes, and pings them, for ever.
+    pub fn run(self, ring: Option<Ring>, interval: Duration) -> impl Future<Output = ()> {
         let keepalive = keepalive(self.hub.clone(), self.ping_interval.subscribe());
-        tokio::join!(flusher::run(self.hub, self.shared.links.clone()), keepalive);
+        let (links, uses_ring) = (self.shared.links.clone(), self.shared.uses_ring.clone());
+        let flusher = Flusher::new(self.hub, links, ring, uses_ring);
+        async move {
+            // Kept, as it changes the interval.
+            let _ping_interval = self.ping_interval;
+            tokio::join!(flusher.run(interval), keepalive);
+        }
+    }
+
+    /// What tells, while it runs, whether many writes are made by one system call.
+    pub fn uses_ring(&self) -> impl Fn() -> bool + use<> {
+        let uses_ring = self.shared.uses_ring.clone();
+        move || uses_ring.load(Ordering::Relaxed)
     }
 
     /// Addresses whose pace was forgotten since the start, to make room for that of others.

@@ -203,6 +203,16 @@ impl Session {
     /// One turn of reading: what was kept, then what the socket has.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Turn {
         for _ in 0..READS_PER_TURN {
+            // Of the two questions before a read this one needs no lock, and mostly it ends the turn.
+            if !self.paused {
+                match self.link.socket().poll_read_ready(cx) {
+                    Poll::Pending => return Turn::Wait,
+                    Poll::Ready(Err(_)) => {
+                        return Turn::End(End::Gone(CloseReason::ConnectionLost));
+                    }
+                    Poll::Ready(Ok(())) => {}
+                }
+            }
             if !self.hub().may_read(self.key()) {
                 self.paused = true;
                 return Turn::Wait;
@@ -211,11 +221,7 @@ impl Session {
                 let kept = std::mem::take(&mut self.carry);
                 self.take_kept(kept)
             } else {
-                match self.link.socket().poll_read_ready(cx) {
-                    Poll::Pending => return Turn::Wait,
-                    Poll::Ready(Err(_)) => Flow::End(End::Gone(CloseReason::ConnectionLost)),
-                    Poll::Ready(Ok(())) => self.read(),
-                }
+                self.read()
             };
             match flow {
                 Flow::More => {}

@@ -10,6 +10,8 @@ use socket2::SockRef;
 #[cfg(unix)]
 use std::io::Read;
 use std::io::{self, IoSlice};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 #[cfg(unix)]
 use tokio::io::Interest;
@@ -85,6 +87,15 @@ impl Socket {
                 let count = batch.fill(&mut slices);
                 tls.write(&slices[..count])
             }
+        }
+    }
+
+    /// The system's socket, if what is written to it is what the client reads: through TLS it is not.
+    #[cfg(target_os = "linux")]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            Kind::Plain(stream) => Some(stream.as_fd()),
+            Kind::Tls(_) => None,
         }
     }
 

@@ -275,11 +275,18 @@ impl Hub {
         }
     }
 
-    /// Reports what became of the jobs; sets which sessions are to be woken.
-    pub fn settle(&self, jobs: &mut [Job]) {
+    /// Clients with something to be written to them now, or a few more.
+    pub fn jobs_waiting(&self) -> usize {
+        self.state().jobs_waiting()
+    }
+
+    /// Reports what became of the jobs; sets which sessions are to be woken. True if there are more
+    /// to be taken.
+    pub fn settle(&self, jobs: &mut [Job]) -> bool {
         let mut state = self.state();
         state.settle(jobs);
         state.time_probe(Instant::now);
+        state.has_jobs()
     }
 
     /// A session that writes for itself, its socket having been full, reports what is left.

@@ -67,6 +67,11 @@ impl State {
         !self.listed.is_empty() || self.pulse_wanted
     }
 
+    /// Clients on the list; some of them may have gone, or been served by their sessions.
+    pub fn jobs_waiting(&self) -> usize {
+        self.listed.len()
+    }
+
     /// Queues a live event; false if the client's budget does not allow it.
     pub(super) fn push_event(&mut self, slot: usize, frame: &Frame) -> bool {
         let client = &mut self.clients[slot];

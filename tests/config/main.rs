@@ -213,6 +213,13 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place_and_what_is_allowed() {
     }
     let text = check(&[], &[("SKYNET_TELEMETRY__FORMAT", "xml")]).refused();
     assert_has(&text, &["telemetry.format (SKYNET_TELEMETRY__FORMAT)", "auto, human and json"]);
+    let text = check(&["--set", "delivery.io_uring=yes"], &[]).refused();
+    assert_has(&text, &["delivery.io_uring (--set) \"yes\" is none of auto, on and off"]);
+    let text = check(&[], &[("SKYNET_DELIVERY__INTERVAL", "1s")]).refused();
+    assert_has(
+        &text,
+        &["delivery.interval (SKYNET_DELIVERY__INTERVAL) is 1s; allowed are 0s to 100ms"],
+    );
     let text = check(&["--log", "inof"], &[]).refused();
     assert_has(&text, &["telemetry.log (--log) \"inof\" is not a log level", "info"]);
 }

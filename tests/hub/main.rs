@@ -10,6 +10,7 @@ mod api;
 mod batching;
 mod catch_up;
 mod clients;
+mod delivery;
 mod fairness;
 mod faults;
 mod fragments;
