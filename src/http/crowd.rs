@@ -1,9 +1,11 @@
 //! The connections that hold a listener's places, and who has to go when none is left.
 //!
-//! A newcomer never waits for somebody who has asked for nothing: of the connections that are not at a
+//! A newcomer does not wait for somebody who asks for nothing: of the connections that are not at a
 //! request, one goes, of the address that has most of them the oldest. Whoever fills the listener from
-//! one address so displaces itself; whoever does it from many must be quicker than an honest
-//! handshake is short. Connections at a request stay, and end by time limits of their own.
+//! one address so displaces itself. Each has [`GRACE`] to ask first, so that a crowd of honest ones,
+//! such as all computers of a server after a restart, comes in one after the other; whoever fills the
+//! listener from many addresses can hold a newcomer up for about as long. Connections at a request
+//! stay, and end by time limits of their own.
 
 use crate::access::counted_as;
 use std::collections::{BTreeMap, HashMap};
@@ -16,10 +18,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// How long to wait for a place before looking again who could go.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a connection may be at nothing before its place can be wanted by another: a few round
+/// trips of a bad network.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The connections of a listener.
 #[derive(Debug)]
 pub(super) struct Crowd {
     places: Arc<Semaphore>,
+    grace: Duration,
     members: Mutex<Members>,
 }
 
@@ -34,6 +41,7 @@ struct Members {
 struct Member {
     /// What counts as its address; none where connections have none.
     address: Option<IpAddr>,
+    since: Instant,
     progress: Progress,
 }
 
@@ -75,8 +83,12 @@ pub(super) struct Place {
 impl Crowd {
     /// A listener with so many places.
     pub fn new(places: usize) -> Arc<Self> {
+        Self::with_grace(places, GRACE)
+    }
+
+    fn with_grace(places: usize, grace: Duration) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(places));
-        Arc::new(Self { places, members: Mutex::default() })
+        Arc::new(Self { places, grace, members: Mutex::default() })
     }
 
     /// A place for a connection from `address`; when there is none, somebody who is at nothing goes.
@@ -96,7 +108,8 @@ impl Crowd {
         let number = members.next;
         members.next += 1;
         let address = address.map(counted_as);
-        members.list.insert(number, Member { address, progress: progress.clone() });
+        let member = Member { address, since: Instant::now(), progress: progress.clone() };
+        members.list.insert(number, member);
         drop(members);
         Place { crowd: self.clone(), number, progress, _permit: permit }
     }
@@ -108,7 +121,10 @@ impl Crowd {
         if members.list.values().any(|member| member.progress.at() == At::End) {
             return;
         }
-        let idle = || members.list.values().filter(|member| member.progress.at() == At::Nothing);
+        let is_idle = |member: &&Member| {
+            member.progress.at() == At::Nothing && member.since.elapsed() >= self.grace
+        };
+        let idle = || members.list.values().filter(is_idle);
         let mut counts = HashMap::<Option<IpAddr>, usize>::new();
         for member in idle() {
             *counts.entry(member.address).or_default() += 1;
@@ -208,7 +224,7 @@ mod tests {
 
     /// Fills the places with connections from these addresses, oldest first.
     async fn filled(addresses: &[&str]) -> (Arc<Crowd>, Vec<Place>) {
-        let crowd = Crowd::new(addresses.len());
+        let crowd = Crowd::with_grace(addresses.len(), Duration::ZERO);
         let mut places = Vec::new();
         for address in addresses {
             places.push(crowd.enter(ip(address)).await);
@@ -251,6 +267,22 @@ mod tests {
         assert_eq!(thrown_out(&places), Some(0));
         places[0].progress().asked();
         assert_eq!(places[0].has_to_go().await, Why::Crowded, "what comes after is too late");
+    }
+
+    #[tokio::test]
+    async fn who_has_come_just_now_stays_until_it_could_have_asked() {
+        let grace = Duration::from_millis(300);
+        let crowd = Crowd::with_grace(2, grace);
+        let begun = Instant::now();
+        let places = [crowd.enter(ip("192.0.2.1")).await, crowd.enter(ip("192.0.2.1")).await];
+        crowd.throw_out();
+        assert!(begun.elapsed() >= grace || thrown_out(&places).is_none());
+        let mut newcomer = Box::pin(crowd.enter(ip("192.0.2.2")));
+        tokio::select! {
+            why = places[0].has_to_go() => assert_eq!(why, Why::Crowded),
+            _ = newcomer.as_mut() => panic!("nobody has gone"),
+        }
+        assert!(begun.elapsed() >= grace);
     }
 
     #[tokio::test]

@@ -82,6 +82,27 @@ async fn who_floods_from_one_address_displaces_itself_and_nobody_else() {
     .await;
 }
 
+/// Newcomers once displaced those whose handshakes were on the way: of all computers of a server that
+/// came back at once after a restart, some were turned away.
+#[tokio::test]
+async fn a_crowd_of_honest_clients_comes_in_at_once() {
+    with_app(patient(), async |app| {
+        let mut crowd = Vec::new();
+        for _ in 0..2 * MANY {
+            crowd.push(Raw::tcp(app.hub()).await);
+        }
+        for client in &mut crowd {
+            client.write(upgrade("/connect").as_bytes()).await;
+        }
+        for client in &mut crowd {
+            client.accepted().await;
+        }
+        let labels = [("listener", "hub"), ("reason", "crowded")];
+        assert_eq!(app.metric("skynet_connection_failures_total", &labels).await, 0.0);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn connected_clients_hold_no_place_that_could_be_taken_from_them() {
     with_app(patient(), async |app| {
