@@ -1,5 +1,7 @@
 //! The system's limit on open files, of which every client needs one.
 
+use crate::config::LimitsConfig;
+
 /// Descriptors kept for the listeners, the admin API, files and the runtime itself.
 const RESERVED: u64 = 256;
 
@@ -16,9 +18,37 @@ pub fn raise() -> Option<u64> {
     None
 }
 
+/// The limit that applies, as [`raise`] left it. `None` where there is none, or it cannot be read.
+#[cfg(unix)]
+pub fn limit() -> Option<u64> {
+    rlimit::Resource::NOFILE.get_soft().ok()
+}
+
+/// There is no such limit on this system.
+#[cfg(not(unix))]
+pub fn limit() -> Option<u64> {
+    None
+}
+
+/// Lowers the clients of `limits` to what a process may serve that is allowed `limit` open files, and
+/// says so in the log.
+pub fn fit(limits: &mut LimitsConfig, limit: u64) {
+    let wanted = limits.max_clients;
+    limits.max_clients = clamp(wanted, limit);
+    if limits.max_clients < wanted {
+        tracing::warn!(
+            open_files = limit,
+            wanted,
+            max_clients = limits.max_clients,
+            "the system's limit on open files lowers limits.max_clients; raise it by `ulimit -n`, \
+             or LimitNOFILE in a systemd unit"
+        );
+    }
+}
+
 /// How many clients a process may serve that is allowed `limit` open files: `max_clients`, or what
 /// is left after 256 are kept for the program itself, and never less than one.
-pub fn clamp(max_clients: usize, limit: u64) -> usize {
+fn clamp(max_clients: usize, limit: u64) -> usize {
     let left = usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
     max_clients.min(left.max(1))
 }

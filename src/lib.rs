@@ -14,7 +14,9 @@
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
-//! - [`shutdown`]: the signals that end the program.
+//! - [`reload`]: asking for the settings to be read again while the program runs.
+//! - [`shutdown`]: the signals that end the program, and the one that has it read its settings again.
+//! - [`systemd`]: what a supervisor is told.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
 //! - [`exit`]: the exit codes.
@@ -23,7 +25,7 @@
 //! - [`cc_config`]: what the game's own configuration must say, and whether it does.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
-//! `access` knows `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
 
@@ -44,6 +46,7 @@ pub mod metrics;
 pub mod ops;
 pub mod pages;
 pub mod protocol;
+pub mod reload;
 pub mod shutdown;
-mod start_error;
+pub mod systemd;
 pub mod telemetry;

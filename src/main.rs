@@ -20,7 +20,11 @@ use skynet::{
     exit::Exit,
     healthcheck::{self, Target},
     http::Inherited,
-    manual, shutdown, telemetry,
+    manual,
+    reload::Reloads,
+    shutdown::{self, Hangup, Hangups},
+    systemd::Supervisor,
+    telemetry,
 };
 
 /// Turns of tasks between two looks at the sockets.
@@ -133,18 +137,9 @@ fn serve(mut loaded: Loaded) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     if let Some(limit) = descriptors::raise() {
-        let wanted = config.limits.max_clients;
-        config.limits.max_clients = descriptors::clamp(wanted, limit);
-        if config.limits.max_clients < wanted {
-            tracing::warn!(
-                open_files = limit,
-                wanted,
-                max_clients = config.limits.max_clients,
-                "the system's limit on open files lowers limits.max_clients; raise it by `ulimit -n`, \
-                 or LimitNOFILE in a systemd unit"
-            );
-        }
+        descriptors::fit(&mut config.limits, limit);
     }
+    let supervisor = Supervisor::from_variables(std::env::vars_os());
     // Sockets are looked at after so many turns of tasks, so that a flood of one client does not
     // keep the others' from being seen.
     tokio::runtime::Builder::new_current_thread()
@@ -153,13 +148,33 @@ fn serve(mut loaded: Loaded) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::unavailable(format_args!("the runtime cannot start: {error}")))?
         .block_on(async {
-            let stop = shutdown::requested().map_err(|error| {
+            let no_signals = |error| {
                 Failure::unavailable(format_args!("signals cannot be listened for: {error}"))
-            })?;
+            };
+            let stop = shutdown::requested().map_err(no_signals)?;
+            // From now on, as without it a SIGHUP would end the program.
+            let hangups = Hangups::new().map_err(no_signals)?;
             let app = build(loaded).await?;
+            let app = app.supervised_by(supervisor);
+            let left = reload_on(hangups, app.reloads());
+            let stop = async {
+                tokio::select! {
+                    () = stop => {}
+                    () = left => {}
+                }
+            };
             app.run(stop).await;
             Ok(())
         })
+}
+
+/// Has the settings read again at every SIGHUP; returns when one means that the terminal has gone.
+async fn reload_on(mut hangups: Hangups, reloads: Reloads) {
+    while hangups.next().await == Hangup::Reload {
+        // What comes of it is in the log.
+        let _ = reloads.reload().await;
+    }
+    tracing::info!("the terminal has gone; stopping");
 }
 
 /// Builds the program, on the sockets that the service manager has bound for it, if there are any.

@@ -1,8 +1,11 @@
-//! The signals that end the program: the first asks it to stop, the second makes it.
+//! The signals: the first that ends the program asks it to stop, the second makes it; another has it
+//! read its settings again.
 //!
-//! Ctrl-C everywhere; on Unix SIGTERM too. What stopping means is not decided here.
+//! Ctrl-C ends it everywhere, on Unix SIGTERM too. SIGHUP means to read the settings again, as with
+//! other servers; but when it comes because the terminal has gone in which the program was started,
+//! it ends it. What stopping and reading again mean is not decided here.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 /// Listens for the signals from now on, and returns a future that resolves at the first one. A
 /// second one ends the process at once, with 128 and the number of the signal as its exit code.
@@ -75,6 +78,57 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}
+
+/// Waits for SIGHUP, from when it is made.
+#[derive(Debug)]
+pub struct Hangups {
+    #[cfg(unix)]
+    signals: tokio::signal::unix::Signal,
+    /// Whether somebody looks on.
+    on_a_terminal: bool,
+}
+
+/// What a SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// The settings are to be read again.
+    Reload,
+    /// The terminal has gone, and with it who started the program.
+    TerminalGone,
+}
+
+impl Hangups {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to report signals to this process.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO enabled.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+            on_a_terminal: io::stderr().is_terminal(),
+        })
+    }
+
+    /// The next one. Never, on systems that have no such signal.
+    pub async fn next(&mut self) -> Hangup {
+        #[cfg(unix)]
+        let heard = self.signals.recv().await;
+        #[cfg(not(unix))]
+        let heard: Option<()> = None;
+        match heard {
+            // What was a terminal is none any more when it has been closed.
+            Some(()) if self.on_a_terminal && !io::stderr().is_terminal() => Hangup::TerminalGone,
+            Some(()) => Hangup::Reload,
+            None => std::future::pending().await,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Setup {
     pub program: PathBuf,
     /// Settings as variables of the environment, and any other variable.
     pub settings: Vec<(String, String)>,
+    /// A file of settings.
+    pub file: Option<PathBuf>,
 }
 
 impl Setup {
@@ -43,7 +45,12 @@ impl Setup {
     pub fn with(&self, settings: &[(&str, &str)]) -> Setup {
         let more = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let settings = self.settings.iter().cloned().chain(more).collect();
-        Setup { program: self.program.clone(), settings }
+        Setup { settings, ..self.clone() }
+    }
+
+    /// The program with this file of settings, over which those of the environment go.
+    pub fn reading(&self, file: &Path) -> Setup {
+        Setup { file: Some(file.to_owned()), ..self.clone() }
     }
 }
 
@@ -83,6 +90,7 @@ impl Server {
             }
         }
         command
+            .args(setup.file.iter().flat_map(|file| [Path::new("--config"), file]))
             .envs(SETTINGS)
             .envs(setup.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -27,10 +27,15 @@ const V6_BITS: u32 = 64;
 /// What one address may use.
 #[derive(Debug)]
 pub struct AddressLimits {
+    table: Mutex<Table>,
+}
+
+/// What the owner asks for.
+#[derive(Debug)]
+struct Rules {
     max_clients: Option<usize>,
     pace: Option<Pace>,
     exempt: Vec<IpNet>,
-    table: Mutex<Table>,
 }
 
 /// New connections that an address may make.
@@ -42,8 +47,9 @@ struct Pace {
     burst: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    rules: Rules,
     /// Connections of each address that has one.
     clients: HashMap<IpAddr, usize>,
     /// When each address may spend its whole burst again.
@@ -72,16 +78,20 @@ pub struct Place {
 impl AddressLimits {
     /// The limits that a configuration asks for.
     pub fn new(config: &LimitsConfig) -> Self {
-        let pace = config.connections_per_second_per_address.map(|per_second| {
-            let each = Duration::from_secs(1) / per_second;
-            Pace { each, burst: each * config.connection_burst_per_address }
-        });
-        Self {
-            max_clients: config.max_clients_per_address,
-            pace,
-            exempt: config.exempt_addresses.clone(),
-            table: Mutex::default(),
-        }
+        let table = Table {
+            rules: Rules::new(config),
+            clients: HashMap::new(),
+            young: HashMap::new(),
+            old: HashMap::new(),
+            forgotten: 0,
+        };
+        Self { table: Mutex::new(table) }
+    }
+
+    /// Limits who connects from now on as `config` asks for. Who has a place keeps it; connections
+    /// made while their number was not limited have none and are not counted.
+    pub fn set(&self, config: &LimitsConfig) {
+        self.table().rules = Rules::new(config);
     }
 
     /// Takes note of a connection. There is no place to hold when connections are not limited.
@@ -94,20 +104,21 @@ impl AddressLimits {
         now: Instant,
     ) -> Result<Option<Place>, TooMany> {
         let address = address.to_canonical();
-        let unlimited = self.max_clients.is_none() && self.pace.is_none();
-        if unlimited || self.exempt.iter().any(|network| network.contains(&address)) {
+        let mut table = self.table();
+        let &Rules { max_clients, pace, ref exempt } = &table.rules;
+        let unlimited = max_clients.is_none() && pace.is_none();
+        if unlimited || exempt.iter().any(|network| network.contains(&address)) {
             return Ok(None);
         }
         let address = counted_as(address);
-        let mut table = self.table();
         let taken = table.clients.get(&address).copied().unwrap_or(0);
-        if self.max_clients.is_some_and(|most| taken >= most) {
+        if max_clients.is_some_and(|most| taken >= most) {
             return Err(TooMany::Clients);
         }
-        if self.pace.is_some_and(|pace| !table.spend(address, pace, now)) {
+        if pace.is_some_and(|pace| !table.spend(address, pace, now)) {
             return Err(TooMany::Connections);
         }
-        if self.max_clients.is_none() {
+        if max_clients.is_none() {
             return Ok(None);
         }
         table.clients.insert(address, taken + 1);
@@ -122,6 +133,20 @@ impl AddressLimits {
     /// Nothing can be half done under this lock, so a panic elsewhere does not spoil what it keeps.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    fn new(config: &LimitsConfig) -> Self {
+        let pace = config.connections_per_second_per_address.map(|per_second| {
+            let each = Duration::from_secs(1) / per_second;
+            Pace { each, burst: each * config.connection_burst_per_address }
+        });
+        Self {
+            max_clients: config.max_clients_per_address,
+            pace,
+            exempt: config.exempt_addresses.clone(),
+        }
     }
 }
 
@@ -189,6 +214,27 @@ mod tests {
         }
         let table = limits.table();
         assert!(table.clients.is_empty() && table.young.is_empty() && table.old.is_empty());
+    }
+
+    #[test]
+    fn limits_that_change_meet_those_who_come_and_leave_others_their_places() {
+        let limits = limits(|_| {});
+        let now = Instant::now();
+        let enter = || limits.enter(ip("192.0.2.1"), now);
+        assert!(enter().unwrap().is_none());
+        let mut config = Config::default().limits;
+        config.max_clients_per_address = Some(2);
+        limits.set(&config);
+        let places = [enter().unwrap().unwrap(), enter().unwrap().unwrap()];
+        config.max_clients_per_address = Some(1);
+        limits.set(&config);
+        assert_eq!(enter().unwrap_err(), TooMany::Clients);
+        config.exempt_addresses = vec!["192.0.2.0/24".parse().unwrap()];
+        limits.set(&config);
+        assert!(enter().unwrap().is_none());
+        limits.set(&Config::default().limits);
+        drop(places);
+        assert!(limits.table().clients.is_empty());
     }
 
     #[test]

@@ -12,14 +12,20 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 
 /// A file larger than this is no list of bans; reading stops here.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The list that no file stands for.
+const NONE: &[u8] = b"[]";
 
 /// The file that `admin.bans_file` names. Reading and writing block.
 #[derive(Debug)]
 pub struct BansFile {
     path: PathBuf,
+    /// What of its contents was read or written last, as a hash.
+    seen: Option<[u8; 32]>,
 }
 
 /// Why the file cannot be used.
@@ -55,7 +61,7 @@ pub enum BansFileError {
 impl BansFile {
     /// The file at `path`. Touches nothing yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), seen: None }
     }
 
     /// The file.
@@ -68,7 +74,32 @@ impl BansFile {
     /// # Errors
     ///
     /// The file cannot be read or does not hold a list of such bans, or there is no folder for it.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>, BansFileError> {
+    pub fn read<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, BansFileError> {
+        let bytes = self.contents()?;
+        let bans = self.parse(&bytes)?;
+        self.seen = Some(hash(&bytes));
+        Ok(bans)
+    }
+
+    /// The bans in the file, if somebody else has changed it since it was read or written here;
+    /// what could not be written here is no change.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::read`].
+    pub fn read_changed<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, BansFileError> {
+        let bytes = self.contents()?;
+        let now = hash(&bytes);
+        if self.seen == Some(now) {
+            return Ok(None);
+        }
+        let bans = self.parse(&bytes)?;
+        self.seen = Some(now);
+        Ok(Some(bans))
+    }
+
+    /// What is in the file; nothing when there is none.
+    fn contents(&self) -> Result<Vec<u8>, BansFileError> {
         let unreadable =
             |reason: String| BansFileError::Unreadable { path: self.path.clone(), reason };
         let file = match File::open(&self.path) {
@@ -76,7 +107,7 @@ impl BansFile {
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && folder(&self.path).is_dir() =>
             {
-                return Ok(Vec::new());
+                return Ok(NONE.to_vec());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(unreadable("its folder does not exist; make it".into()));
@@ -90,7 +121,11 @@ impl BansFile {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(unreadable("it is larger than 64MiB, so it is no list of bans".into()));
         }
-        serde_json::from_slice(&bytes).map_err(|error| BansFileError::Malformed {
+        Ok(bytes)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, BansFileError> {
+        serde_json::from_slice(bytes).map_err(|error| BansFileError::Malformed {
             path: self.path.clone(),
             line: error.line().max(1),
             column: error.column().max(1),
@@ -111,10 +146,16 @@ impl BansFile {
             .map_err(io::Error::from)
             .and_then(|mut json| {
                 json.push(b'\n');
-                replace(&self.path, |file| file.write_all(&json))
+                replace(&self.path, |file| file.write_all(&json))?;
+                self.seen = Some(hash(&json));
+                Ok(())
             })
             .map_err(|error| BansFileError::Unwritable { path: self.path.clone(), error })
     }
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// Puts what `write` writes in the place of the file, or leaves the file as it is.
@@ -234,6 +275,28 @@ mod tests {
     }
 
     #[test]
+    fn a_change_by_somebody_else_is_told_from_what_was_written_here() {
+        let (folder, mut file) = in_folder();
+        assert_eq!(file.read::<Ban>().unwrap(), []);
+        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        file.write(&[ban("a")]).unwrap();
+        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        // What could not be written is in the caller's memory alone, and the file has not changed.
+        fs::create_dir(folder.path().join("bans.json.new")).unwrap();
+        file.write(&[ban("b")]).unwrap_err();
+        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        fs::write(file.path(), r#"[{"name": "c", "until": 5}]"#).unwrap();
+        assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![ban("c")]));
+        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        fs::write(file.path(), "[").unwrap();
+        for _ in 0..2 {
+            file.read_changed::<Ban>().unwrap_err();
+        }
+        fs::remove_file(file.path()).unwrap();
+        assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![]));
+    }
+
+    #[test]
     fn what_a_process_left_half_way_is_in_nobodys_way() {
         let (folder, mut file) = in_folder();
         fs::write(folder.path().join("bans.json.new"), "[{\"na").unwrap();
@@ -270,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_malformed_list_is_refused_with_file_and_line() {
-        let (_folder, file) = in_folder();
+        let (_folder, mut file) = in_folder();
         for (contents, line, reason) in [
             ("", 1, "EOF"),
             ("[\n{\"name\": \"a\", \"until\": 5},\n{\"name\": 5}\n]", 3, "invalid type"),

@@ -87,6 +87,20 @@ impl HubTokens {
         Some((index, self.entries[index].name.as_str()))
     }
 
+    /// The names whose token is not that of the same name in `newer`.
+    pub fn withdrawn(&self, newer: &Self) -> Vec<String> {
+        let stays = |old: &&Entry| {
+            let same = newer.entries.iter().find(|new| new.name == old.name);
+            match (&old.token, same.and_then(|new| new.token.as_ref())) {
+                (Some(old), Some(new)) => old.ct_eq(new).into(),
+                (None, _) => true,
+                (Some(_), None) => false,
+            }
+        };
+        let gone = self.entries.iter().filter(|old| !stays(old));
+        gone.map(|old| old.name.clone()).collect()
+    }
+
     /// Whether the name is configured, so that only its token gives it.
     pub fn has_name(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == name)
@@ -152,6 +166,18 @@ mod tests {
         }
         assert!(known.has_name("b") && !known.has_name("B") && !known.has_name("second"));
         assert!(!known.is_empty());
+    }
+
+    #[test]
+    fn a_token_is_withdrawn_when_its_name_has_none_or_another() {
+        let known = |tokens: &[(&str, &str)]| {
+            let of = |(name, token): &(&str, &str)| HubToken::new(*name, Secret::new(*token));
+            HubTokens::new(&tokens.iter().map(of).collect::<Vec<_>>())
+        };
+        let before = known(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]);
+        let after = known(&[("d", "4"), ("b", "other"), ("e", "3")]);
+        assert_eq!(before.withdrawn(&after), ["a", "b", "c"]);
+        assert!(before.withdrawn(&before).is_empty());
     }
 
     #[test]

@@ -8,19 +8,23 @@ use super::problem::{Code, Problem};
 use crate::access::{
     AdminTokens, BansFile, FAILURE_DELAY, Failures, Scope, Seldom, host_is_allowed,
 };
-use crate::config::{AdminConfig, Secret};
+use crate::config::Secret;
 use crate::http::client_address;
 use crate::hub::Hub;
+use crate::reload::InForce;
 use poem::http::{StatusCode, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
 /// The name of the security scheme in the documentation.
 const SCHEME: &str = "token";
+
+/// How slowly the body of a request may come, beside the time for a head.
+const BODY_BYTES_PER_SECOND: usize = 64 * 1024;
 
 /// What decides who may call, and keeps what they decide.
 #[derive(Clone)]
@@ -29,7 +33,7 @@ pub struct Access {
     failures: Failures,
     /// Wrong tokens come in floods; the log has one of them now and then.
     told: Arc<Seldom>,
-    allowed_hosts: Arc<[String]>,
+    in_force: InForce,
     bans_file: Option<Arc<Mutex<BansFile>>>,
 }
 
@@ -41,19 +45,23 @@ pub(super) struct Grant {
 }
 
 impl Access {
-    /// Tokens may change while the program runs; a stream whose token is gone ends.
+    /// Tokens may change while the program runs; a stream whose token is gone ends. Bans go into the
+    /// file, if there is one.
     pub fn new(
-        config: &AdminConfig,
+        in_force: InForce,
         tokens: watch::Receiver<AdminTokens>,
+        bans_file: Option<Arc<Mutex<BansFile>>>,
         failures: Failures,
     ) -> Self {
-        Self {
-            tokens,
-            failures,
-            told: Arc::default(),
-            allowed_hosts: config.allowed_hosts.clone().into(),
-            bans_file: config.bans_file.as_ref().map(|p| Arc::new(Mutex::new(BansFile::new(p)))),
-        }
+        Self { tokens, failures, told: Arc::default(), in_force, bans_file }
+    }
+
+    /// Most bytes of a request's body, and how long it may take.
+    pub(super) fn body_bounds(&self) -> (usize, Duration) {
+        let limits = &self.in_force.borrow().config.limits;
+        let most = limits.max_frame_bytes;
+        let seconds = (most / BODY_BYTES_PER_SECOND) as u64;
+        (most, limits.handshake_timeout + Duration::from_secs(seconds))
     }
 
     /// Calls with a wrong token since the start.
@@ -70,7 +78,9 @@ impl Access {
     pub(super) fn check_host(&self, request: &Request) -> Result<(), Problem> {
         let named = request.uri().authority().map(|authority| authority.as_str());
         let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        if named.or(header).is_some_and(|host| host_is_allowed(host, &self.allowed_hosts)) {
+        let in_force = self.in_force.borrow();
+        let allowed = &in_force.config.admin.allowed_hosts;
+        if named.or(header).is_some_and(|host| host_is_allowed(host, allowed)) {
             return Ok(());
         }
         let detail = "ask by an IP address, by localhost, or by a name of admin.allowed_hosts";

@@ -91,7 +91,7 @@ impl Messages {
         key: Header<Option<String>>,
         body: JsonText<MessageRequest>,
     ) -> Result<Answer<Sent, 201>, SendFailure> {
-        let draft = command::parse_message(&body.text, self.0.command_limits)
+        let draft = command::parse_message(&body.text, self.0.command_limits())
             .map_err(|refusal| refused(&refusal.reason))?;
         let publish = || self.0.hub.publish(draft);
         let published = match key.0 {

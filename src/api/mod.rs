@@ -32,9 +32,9 @@ mod types;
 pub use auth::Access;
 pub use document::{answers, document};
 
-use crate::config::Effective;
 use crate::hub::Hub;
 use crate::protocol::CommandLimits;
+use crate::reload::{InForce, Reloads};
 use idempotency::Remembered;
 use paths::Paths;
 use poem::endpoint::{BoxEndpoint, make_sync};
@@ -43,7 +43,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response,
 use poem_openapi::Tags;
 use problem::{Code, Problem};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -56,14 +56,10 @@ pub struct Api {
     pub hub: Hub,
     /// Who may call.
     pub access: Access,
-    /// The settings that apply.
-    pub effective: Effective,
-    /// What bounds a message.
-    pub command_limits: CommandLimits,
-    /// Most bytes of a request's body.
-    pub max_body_bytes: usize,
-    /// How long a request's body may take.
-    pub body_time: Duration,
+    /// The settings in force.
+    pub in_force: InForce,
+    /// What has them read again.
+    pub reloads: Reloads,
     /// Turns true when streams are to end.
     pub stopping: watch::Receiver<bool>,
     /// Tells whether many clients are written to by one system call.
@@ -85,13 +81,21 @@ pub enum Placement {
 struct Shared {
     hub: Hub,
     access: Access,
-    effective: Effective,
-    command_limits: CommandLimits,
+    in_force: InForce,
+    reloads: Reloads,
     started: SystemTime,
     started_instant: Instant,
     stopping: watch::Receiver<bool>,
     uses_io_uring: Box<dyn Fn() -> bool + Send + Sync>,
     remembered: Remembered,
+}
+
+impl Shared {
+    /// What bounds a message.
+    fn command_limits(&self) -> CommandLimits {
+        let limits = &self.in_force.borrow().config.limits;
+        CommandLimits::new(limits.max_channel_name_bytes, limits.max_message_bytes)
+    }
 }
 
 /// How the operations are grouped.
@@ -137,8 +141,8 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
     let shared = Arc::new(Shared {
         hub: api.hub,
         access: api.access,
-        effective: api.effective,
-        command_limits: api.command_limits,
+        in_force: api.in_force,
+        reloads: api.reloads,
         started: SystemTime::now(),
         started_instant: Instant::now(),
         stopping: api.stopping,
@@ -147,14 +151,8 @@ pub fn routes(api: Api) -> impl Endpoint<Output = Response> + 'static {
     });
     let service = document::service(operations(&shared));
     let paths = Arc::new(Paths::of::<Operations>(PREFIX));
-    let guarded = |need, endpoint| Guarded {
-        endpoint,
-        access: access.clone(),
-        need,
-        paths: paths.clone(),
-        max_body_bytes: api.max_body_bytes,
-        body_time: api.body_time,
-    };
+    let guarded =
+        |need, endpoint| Guarded { endpoint, access: access.clone(), need, paths: paths.clone() };
     let (index, pages) = match api.placement {
         Placement::Own => ("/", Need::Host),
         Placement::WithTheHub => ("/admin", Need::Token),
@@ -180,8 +178,6 @@ pub fn behind_token(
         access: access.clone(),
         need: Need::Token,
         paths: Arc::new(Paths::of::<()>(PREFIX)),
-        max_body_bytes: 0,
-        body_time: Duration::ZERO,
     }
 }
 
@@ -209,8 +205,6 @@ struct Guarded {
     access: Access,
     need: Need,
     paths: Arc<Paths>,
-    max_body_bytes: usize,
-    body_time: Duration,
 }
 
 impl Guarded {
@@ -221,17 +215,16 @@ impl Guarded {
         }
         let has_body = [Method::POST, Method::PUT].contains(request.method());
         if self.need == Need::Token && has_body {
-            let body = request.take_body().into_bytes_limit(self.max_body_bytes);
-            let Ok(body) = timeout(self.body_time, body).await else {
-                let seconds = self.body_time.as_secs_f64();
-                let detail = format!("the body did not arrive within {seconds} s");
+            let (most, time) = self.access.body_bounds();
+            let body = request.take_body().into_bytes_limit(most);
+            let Ok(body) = timeout(time, body).await else {
+                let detail = format!("the body did not arrive within {} s", time.as_secs_f64());
                 let status = StatusCode::REQUEST_TIMEOUT;
                 return Err(Problem::new(status, Code::TooSlow, detail).into());
             };
             match body {
                 Ok(bytes) => request.set_body(bytes),
                 Err(poem::error::ReadBodyError::PayloadTooLarge) => {
-                    let most = self.max_body_bytes;
                     let detail = format!("the body is larger than {most} bytes");
                     return Err(Problem::too_large(detail).into());
                 }

@@ -455,6 +455,10 @@ pub struct Setting {
     /// Where it came from: `default`, a file, a variable, a flag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The value that it waits to take at the next start, `unset` for none; absent if it would not
+    /// change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_restart: Option<String>,
 }
 
 /// The settings that apply.
@@ -462,6 +466,19 @@ pub struct Setting {
 pub struct Settings {
     /// All of them, in the order of `skynet default-config`.
     pub settings: Vec<Setting>,
+}
+
+/// What has become of the settings that were read again. Each is named as in `getConfig`.
+#[derive(Debug, Object, Serialize)]
+pub struct Reload {
+    /// Those that differ from what was read before.
+    pub changed: Vec<String>,
+    /// Those of them that have taken effect.
+    pub applied: Vec<String>,
+    /// All that wait for a restart, since now or an earlier time.
+    pub needs_restart: Vec<String>,
+    /// Clients that were closed: their token is gone, or a ban in the file concerns them.
+    pub closed_clients: u64,
 }
 
 /// What is logged.

@@ -4,6 +4,7 @@
 //! of its own, made with `failures!`, so that its documentation cannot forget one.
 
 use super::paths::Paths;
+use crate::config::{self, ConfigError};
 use crate::protocol::RefusalReason;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, StatusCode, header};
@@ -57,6 +58,8 @@ pub enum Code {
     TooManyBans,
     /// The file of the bans cannot be written; the change holds until the next start.
     BansNotSaved,
+    /// The configuration that was to be read again cannot be used; `errors` names what is wrong.
+    InvalidConfig,
     /// The hub is stopping.
     Stopping,
     /// The server failed.
@@ -147,6 +150,18 @@ impl Problem {
     /// The body is too large.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, detail)
+    }
+
+    /// The configuration that was to be read again cannot be used.
+    pub fn config(error: &ConfigError) -> Self {
+        let detail = format!("nothing has been changed: {error}");
+        let mut problem = Self::new(StatusCode::CONFLICT, Code::InvalidConfig, detail);
+        if let ConfigError::Invalid(problems) = error {
+            let of =
+                |p: &config::Problem| FieldError { field: p.key.clone(), detail: p.to_string() };
+            problem.errors = problems.iter().map(of).collect();
+        }
+        problem
     }
 
     /// The server failed, which is not the caller's fault and nothing it could understand.

@@ -3,12 +3,13 @@
 use super::answer::Answer;
 use super::auth::{Owner, Reader};
 use super::body::JsonText;
-use super::models::{Info, LogLevel, Setting, Settings, Stats};
-use super::problem::{Problem, failures};
+use super::models::{Info, LogLevel, Reload, Setting, Settings, Stats};
+use super::problem::{Code, Problem, failures};
 use super::types::Time;
 use super::{Shared, Tag};
 use crate::protocol::Version;
 use crate::telemetry;
+use poem::http::StatusCode;
 use poem_openapi::OpenApi;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -23,6 +24,10 @@ failures!(
 failures!(
     /// What may go wrong with the filter.
     LogLevelFailure: 400, 403, 408, 413, 415, 500
+);
+failures!(
+    /// What may go wrong when the settings are read again.
+    ReloadFailure: 403, 409, 413, 503
 );
 
 /// The operations.
@@ -57,21 +62,43 @@ impl Server {
 
     /// See the settings
     ///
-    /// What applies and where each value came from, as `skynet check-config` prints it; secrets
-    /// are masked.
+    /// What applies and where each value came from, as `skynet check-config` prints it, and what
+    /// waits for a restart; secrets are masked.
     #[oai(path = "/config", method = "get", operation_id = "getConfig")]
     async fn config(&self, _reader: Reader) -> Result<Answer<Settings>, LookFailure> {
-        let settings = self.0.effective.settings().iter().map(|setting| Setting {
+        let loaded = self.0.in_force.borrow().clone();
+        let settings = loaded.effective.settings().iter().map(|setting| Setting {
             setting: format!("{}.{}", setting.section, setting.name),
             value: setting.value.clone(),
             source: setting.source.clone(),
+            after_restart: setting.after_restart.clone(),
         });
         Ok(Answer::of(&Settings { settings: settings.collect() }))
     }
 
+    /// Read the settings again
+    ///
+    /// From the file, the environment and the flags that the program was started with, token files and
+    /// the file of bans included, as SIGHUP does. What can take effect does so at once, without
+    /// loss; the answer names what waits for a restart. If anything is wrong, nothing is changed.
+    #[oai(path = "/config/reload", method = "post", operation_id = "reloadConfig")]
+    async fn reload(&self, _owner: Owner) -> Result<Answer<Reload>, ReloadFailure> {
+        let Some(outcome) = self.0.reloads.reload().await else {
+            let (status, detail) = (StatusCode::SERVICE_UNAVAILABLE, "the hub is stopping");
+            return Err(Problem::new(status, Code::Stopping, detail).into());
+        };
+        let report = outcome.map_err(|error| Problem::config(&error))?;
+        Ok(Answer::of(&Reload {
+            changed: report.changed,
+            applied: report.applied,
+            needs_restart: report.needs_restart,
+            closed_clients: report.closed_clients as u64,
+        }))
+    }
+
     /// Change what is logged
     ///
-    /// Until the next start: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and
+    /// Until the next start, or until `telemetry.log` changes and the settings are read again: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and
     /// `TARGET=LEVEL` for single modules, as in `info,skynet::gateway=debug`.
     #[oai(path = "/log-level", method = "put", operation_id = "setLogLevel")]
     async fn set_log_level(

@@ -29,6 +29,8 @@ pub enum ConfigError {
         /// What was expected there.
         reason: String,
     },
+    /// It is to be read again and was made in code.
+    NoSources,
     /// Settings are unknown, malformed, or do not fit each other.
     Invalid(Vec<Problem>),
 }
@@ -65,7 +67,7 @@ pub enum Origin {
 }
 
 impl Problem {
-    pub(super) fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(crate) fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), origin: None, text: text.into(), beside: None }
     }
 
@@ -102,6 +104,9 @@ impl fmt::Display for ConfigError {
                 let path = plain(&path.to_string_lossy());
                 write!(f, "{path}, line {line}, column {column}: this is not TOML: {reason}")
             }
+            Self::NoSources => f.write_str(
+                "this configuration was made in code, so there is nothing that could be read again",
+            ),
             Self::Invalid(problems) => match problems.as_slice() {
                 [problem] => problem.fmt(f),
                 problems => {

@@ -8,7 +8,9 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use figment::{Figment, error::Kind, value::Value};
@@ -20,7 +22,7 @@ use super::{
     state_dir,
 };
 
-/// What the owner gave, beside the defaults. It may hold secrets, so it cannot be printed.
+/// What the owner gave, beside the defaults. It may hold secrets, so little of it is ever printed.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// The file of `--config`. It must exist.
@@ -30,6 +32,13 @@ pub struct Sources {
     pub variables: Vec<(OsString, OsString)>,
     /// Settings given on the command line.
     pub flags: Vec<Flag>,
+}
+
+impl fmt::Debug for Sources {
+    /// Says where from, and nothing of what was given.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// A setting given on the command line.
@@ -50,13 +59,15 @@ pub struct Loaded {
     pub config: Config,
     /// The same for people to read.
     pub effective: Effective,
+    /// Where it can be read again; none for a configuration made in code.
+    pub sources: Option<Arc<Sources>>,
 }
 
 /// A configuration made in code: nobody can say where its values came from.
 impl From<Config> for Loaded {
     fn from(config: Config) -> Self {
         let effective = Effective::new(&config, &Settings::new(), |_| None);
-        Self { config, effective }
+        Self { config, effective, sources: None }
     }
 }
 
@@ -99,7 +110,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
 
     ConfigError::unless_empty(problems)?;
     let effective = Effective::new(&config, &settings, |key| origin_of(key, &figment));
-    Ok(Loaded { config, effective })
+    Ok(Loaded { config, effective, sources: Some(Arc::new(sources.clone())) })
 }
 
 /// The settings that the environment gives: text with its exact spelling, so that a token of digits

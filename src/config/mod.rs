@@ -15,11 +15,11 @@
 //! `settings` knows the names and `tables` those within a list, `token` reads what a file holds
 //! alone, `state_dir` knows where systems keep the state of programs, `units` reads sizes and
 //! durations as people write them, `lists` lists and `networks` networks, [`ListenAddress`] says where is listened, [`PublicUrl`] and [`Authority`] say where a hub is, [`Secret`]
-//! keeps tokens out of every output, [`ConfigError`] speaks to the owner, and [`Effective`] shows
-//! what applies and why.
+//! keeps tokens out of every output, [`ConfigError`] speaks to the owner, [`Effective`] shows what
+//! applies and why, and `reload` says what a change does while the program runs.
 //!
-//! To add a setting: a field in its section and a line in `config.toml`; a test fails while only
-//! one of the two is there.
+//! To add a setting: a field in its section, a line in `config.toml`, a line in [`RELOADS`]; tests
+//! fail while one of the three is missing.
 
 mod admin;
 mod delivery;
@@ -36,6 +36,7 @@ mod metrics;
 mod nearest;
 mod networks;
 mod public_url;
+mod reload;
 mod report;
 mod rights;
 mod secret;
@@ -59,6 +60,7 @@ pub use load::{Flag, Loaded, Sources, load};
 pub use message_log::MessageLogConfig;
 pub use metrics::{ListedChannel, MetricsConfig};
 pub use public_url::{Authority, Host, NoAuthority, PublicUrl};
+pub use reload::{RELOADS, Reread, Takes};
 pub use report::{Effective, Setting};
 pub use rights::{ChannelPattern, RightsConfig};
 pub use secret::Secret;

@@ -23,7 +23,20 @@ pub struct Setting {
     pub value: Option<String>,
     /// Where it came from: `default`, a file, a variable, a flag. `None` when it is not set.
     pub source: Option<String>,
+    /// The value that the next start would give it, where that differs and is known; `unset` where
+    /// it would have none.
+    pub after_restart: Option<String>,
 }
+
+impl Setting {
+    /// What the owner wants: what waits for a restart, else what applies.
+    pub(super) fn wanted(&self) -> &str {
+        self.after_restart.as_deref().or(self.value.as_deref()).unwrap_or(UNSET)
+    }
+}
+
+/// What stands for the value of a setting that has none.
+const UNSET: &str = "unset";
 
 impl Effective {
     pub(super) fn new(
@@ -47,10 +60,25 @@ impl Effective {
                     source: value
                         .and_then(|_| origin(&format!("{section}.{name}")))
                         .map(|origin| origin.to_string()),
+                    after_restart: None,
                 }
             })
             .collect();
         Self { settings }
+    }
+
+    /// What applies when `new` has been read and the settings that `wait` keep their values of
+    /// `old` until a restart.
+    pub(super) fn until_restart(old: &Self, new: Self, wait: impl Fn(&str) -> bool) -> Self {
+        let pairs = old.settings.iter().zip(new.settings);
+        let settings = pairs.map(|(old, new)| {
+            if !wait(&format!("{}.{}", new.section, new.name)) || old.value == new.value {
+                return new;
+            }
+            let after_restart = Some(new.value.unwrap_or_else(|| UNSET.to_owned()));
+            Setting { after_restart, ..old.clone() }
+        });
+        Self { settings: settings.collect() }
     }
 
     /// The settings, in the order of `config.toml`.

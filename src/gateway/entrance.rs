@@ -1,7 +1,8 @@
 //! Whom the hub lets in, and what each may do there.
 //!
-//! Made once from the configuration: the tokens, and for each kind of client its rights, which all
-//! clients of that kind share. A change of the configuration meets those who connect after it.
+//! Made from the configuration: the tokens, and for each kind of client its rights, which all
+//! clients of that kind share. A change of the configuration makes another entrance, which meets
+//! those who connect after it; who came in by a token that the new one does not know has to go.
 
 use crate::access::HubTokens;
 use crate::config::{ChannelPattern, Config, PublicUrl, RightsConfig};
@@ -48,6 +49,16 @@ impl Entrance {
     pub(super) fn holder(&self, token: &str) -> Option<Holder<'_>> {
         let (place, name) = self.tokens.find(token)?;
         Some(Holder { name, rights: self.rights[place].clone() })
+    }
+
+    /// The names whose token of this entrance does not give the same name at a newer one.
+    pub(super) fn withdrawn(&self, newer: &Self) -> Vec<String> {
+        self.tokens.withdrawn(&newer.tokens)
+    }
+
+    /// Whether who came in here by the token of `name` would be turned away by a newer entrance.
+    pub(super) fn has_withdrawn(&self, name: &str, newer: &Self) -> bool {
+        self.withdrawn(newer).iter().any(|gone| gone == name)
     }
 
     /// Whether only a token gives this name.

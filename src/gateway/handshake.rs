@@ -11,7 +11,9 @@ use super::socket::Socket;
 use super::{Shared, farewell, identity};
 use crate::access::{AddressPlace, Seldom, TooMany};
 use crate::http::{Upgrade, client_address};
-use crate::hub::{Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted};
+use crate::hub::{
+    Admission, ClientInfo, ClientName, ClientSummary, Hub, Identity, NotAdmitted, TOKEN_GONE,
+};
 use crate::metrics::{Metrics, Rejection};
 use crate::protocol::CloseReason;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -22,6 +24,7 @@ use poem::{Endpoint, Request, Response};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
@@ -42,13 +45,16 @@ const WHAT_THIS_IS: &str = "This is a Skynet hub: a websocket endpoint for Compu
 pub(super) struct Connect {
     shared: Arc<Shared>,
     hub: Hub,
-    entrance: Arc<Entrance>,
+    entrance: Entrances,
     /// Refusals that come in floods, because programs and pages try again by themselves.
     floods: Seldom,
 }
 
+/// The entrance as it is now.
+type Entrances = Arc<watch::Sender<Arc<Entrance>>>;
+
 impl Connect {
-    pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Arc<Entrance>) -> Self {
+    pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Entrances) -> Self {
         Self { shared, hub, entrance, floods: Seldom::default() }
     }
 
@@ -105,13 +111,14 @@ impl Endpoint for Connect {
             let response = answer(StatusCode::BAD_REQUEST, "This connection cannot be upgraded.\n");
             return Ok(self.reject(Rejection::BadHandshake, &request, response));
         };
-        if !self.entrance.allows_origin(request.headers()) {
+        let entrance = self.entrance.borrow().clone();
+        if !entrance.allows_origin(request.headers()) {
             let words = "This hub does not take connections from this web page; its owner can list \
                 the page's origin in hub.allowed_origins.\n";
             let response = answer(StatusCode::FORBIDDEN, words);
             return Ok(self.reject(Rejection::Origin, &request, response));
         }
-        let identity = identity::identify(&request, &self.entrance);
+        let identity = identity::identify(&request, &entrance);
         if let Err(Mistaken::Malformed(what)) = identity {
             let words = format!("{what} must be 1 to 64 printable characters.\n");
             let response = answer(StatusCode::BAD_REQUEST, words);
@@ -138,7 +145,8 @@ impl Endpoint for Connect {
         };
         let (address, user_agent) = (client_address(&request), user_agent(&request));
         let info = ClientInfo { address, user_agent, identity, rights };
-        let newcomer = Newcomer { admission, info, refused, place };
+        let entrances = (entrance, self.entrance.clone());
+        let newcomer = Newcomer { admission, info, entrances, refused, place };
         tokio::spawn(serve(self.shared.clone(), newcomer, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -164,6 +172,8 @@ pub(super) fn no_such_page(metrics: &Metrics) -> Response {
 struct Newcomer {
     admission: Admission,
     info: ClientInfo,
+    /// By which it came in, and the one that is now.
+    entrances: (Arc<Entrance>, Entrances),
     /// Why it is closed at once, if it is.
     refused: Option<&'static str>,
     place: Option<Box<AddressPlace>>,
@@ -175,7 +185,7 @@ async fn serve(shared: Arc<Shared>, newcomer: Newcomer, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let Some((socket, early)) = socket(upgraded) else { return };
     shared.metrics.connections.inc();
-    let Newcomer { admission, info, refused, place } = newcomer;
+    let Newcomer { admission, info, entrances: (came_by, now), refused, place } = newcomer;
     let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
     let name = info.identity.name.clone();
     let membership = admission.join(info, said_goodbye);
@@ -183,6 +193,11 @@ async fn serve(shared: Arc<Shared>, newcomer: Newcomer, upgrade: OnUpgrade) {
     let proven = name.as_ref().is_some_and(ClientName::is_proven);
     let name = name.as_ref().map_or("", ClientName::as_str);
     info!(id = key.id(), %address, name, proven, ?user_agent, "client connected");
+    // Asked after it has joined: who changes the entrance closes those who have joined before.
+    let now = now.borrow().clone();
+    let changed = !Arc::ptr_eq(&came_by, &now);
+    let withdrawn = proven && changed && came_by.has_withdrawn(name, &now);
+    let refused = refused.or(withdrawn.then_some(TOKEN_GONE));
     if let Some(text) = refused {
         shared.metrics.client_auth_failures.inc();
         membership.hub().close(key, CloseReason::BadToken, text);

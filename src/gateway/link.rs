@@ -172,13 +172,23 @@ pub struct Links {
     by_slot: Mutex<Vec<Option<Arc<Link>>>>,
     /// Bytes of unfinished frames of all clients together.
     partial: AtomicUsize,
-    max_partial: usize,
+    max_partial: AtomicUsize,
 }
 
 impl Links {
     /// No links; all clients together may keep `max_partial` bytes of unfinished frames.
     pub fn new(max_partial: usize) -> Self {
-        Self { by_slot: Mutex::default(), partial: AtomicUsize::new(0), max_partial }
+        Self {
+            by_slot: Mutex::default(),
+            partial: AtomicUsize::new(0),
+            max_partial: max_partial.into(),
+        }
+    }
+
+    /// Sets how many bytes of unfinished frames all clients together may keep; what is too much then
+    /// goes when the next of them grows.
+    pub fn set_max_partial(&self, max_partial: usize) {
+        self.max_partial.store(max_partial, Ordering::Relaxed);
     }
 
     /// Adds a client's link.
@@ -228,7 +238,7 @@ impl Links {
         if bytes <= before {
             return too_much;
         }
-        while self.partial_bytes() > self.max_partial {
+        while self.partial_bytes() > self.max_partial.load(Ordering::Relaxed) {
             let by_slot = self.by_slot();
             let most = by_slot.iter().flatten();
             let Some(most) = most.max_by_key(|link| link.partial.load(Ordering::Relaxed)) else {

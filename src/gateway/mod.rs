@@ -7,13 +7,14 @@
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
 //! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one
 //!   task that writes to all of them; `ring`: how it makes many writes by one system call.
-//! - `rate`: how many commands a client may send.
+//! - `rate`: how many commands a client may send; `limits`: what bounds a session.
 
 mod entrance;
 mod farewell;
 mod flusher;
 mod handshake;
 mod identity;
+mod limits;
 mod link;
 mod rate;
 mod ring;
@@ -22,21 +23,20 @@ mod socket;
 mod tls;
 
 use crate::access::AddressLimits;
-use crate::config::LimitsConfig;
+use crate::config::{Config, LimitsConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::protocol::CommandLimits;
-use crate::protocol::event::EVENT_RESERVE_BYTES;
 pub use entrance::Entrance;
 use flusher::Flusher;
+use limits::SessionLimits;
 use link::Links;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
-use rate::Rate;
 pub use ring::Ring;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Rounds of the keepalive in a ping interval: a client is pinged at most a twenty-fifth late.
 const ROUNDS_PER_INTERVAL: u32 = 25;
@@ -45,9 +45,9 @@ const ROUNDS_PER_INTERVAL: u32 = 25;
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    entrance: Arc<Entrance>,
+    entrance: Arc<watch::Sender<Arc<Entrance>>>,
     hub: Hub,
-    ping_interval: Duration,
+    ping_interval: Arc<watch::Sender<Duration>>,
 }
 
 /// What all sessions share.
@@ -61,37 +61,37 @@ struct Shared {
     uses_ring: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
-struct SessionLimits {
-    max_frame_bytes: usize,
-    command: CommandLimits,
-    rate: Rate,
-}
-
 impl Gateway {
     /// A gateway to `hub`, into which clients come by `entrance`.
     pub fn new(hub: Hub, limits: &LimitsConfig, entrance: Entrance, metrics: Arc<Metrics>) -> Self {
-        let command = CommandLimits {
-            max_channel_name_bytes: limits.max_channel_name_bytes,
-            max_event_bytes: limits.max_message_bytes - EVENT_RESERVE_BYTES,
-        };
-        let rate = Rate { per_second: limits.messages_per_second, burst: limits.message_burst };
-        let limits_of_sessions =
-            SessionLimits { max_frame_bytes: limits.max_frame_bytes, command, rate };
         let links = Arc::new(Links::new(limits.total_partial_bytes));
         let addresses = Arc::new(AddressLimits::new(limits));
         Self {
             shared: Arc::new(Shared {
-                limits: limits_of_sessions,
+                limits: SessionLimits::new(limits),
                 links,
                 addresses,
                 metrics,
                 uses_ring: Arc::default(),
             }),
-            entrance: Arc::new(entrance),
+            entrance: Arc::new(watch::Sender::new(Arc::new(entrance))),
             hub,
-            ping_interval: limits.ping_interval,
+            ping_interval: Arc::new(watch::Sender::new(limits.ping_interval)),
         }
+    }
+
+    /// Lets in and bounds clients as `config` says from now on. Returns the names whose token is
+    /// accepted no more; who is there by one of them is to be closed by the caller, who joins after
+    /// this is closed here.
+    pub fn set(&self, config: &Config) -> Vec<String> {
+        let limits = &config.limits;
+        self.shared.limits.set(limits);
+        self.shared.addresses.set(limits);
+        self.shared.links.set_max_partial(limits.total_partial_bytes);
+        self.ping_interval.send_replace(limits.ping_interval);
+        let entrance = Arc::new(Entrance::new(config));
+        let before = self.entrance.send_replace(entrance.clone());
+        before.withdrawn(&entrance)
     }
 
     /// The routes of clients: `/connect` and `/connect/`.
@@ -117,10 +117,12 @@ impl Gateway {
     /// Writes to all clients, by `ring` if there is one and with at least `interval` between two
     /// passes, and pings them, for ever.
     pub fn run(self, ring: Option<Ring>, interval: Duration) -> impl Future<Output = ()> {
-        let keepalive = keepalive(self.hub.clone(), self.ping_interval);
+        let keepalive = keepalive(self.hub.clone(), self.ping_interval.subscribe());
         let (links, uses_ring) = (self.shared.links.clone(), self.shared.uses_ring.clone());
         let flusher = Flusher::new(self.hub, links, ring, uses_ring);
         async move {
+            // Kept, as it changes the interval.
+            let _ping_interval = self.ping_interval;
             tokio::join!(flusher.run(interval), keepalive);
         }
     }
@@ -129,11 +131,6 @@ impl Gateway {
     pub fn uses_ring(&self) -> impl Fn() -> bool + use<> {
         let uses_ring = self.shared.uses_ring.clone();
         move || uses_ring.load(Ordering::Relaxed)
-    }
-
-    /// What bounds a command, whoever sends it.
-    pub fn command_limits(&self) -> CommandLimits {
-        self.shared.limits.command
     }
 
     /// Addresses whose pace was forgotten since the start, to make room for that of others.
@@ -147,11 +144,17 @@ impl Gateway {
     }
 }
 
-async fn keepalive(hub: Hub, ping_interval: Duration) {
-    let mut rounds = tokio::time::interval(ping_interval / ROUNDS_PER_INTERVAL);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+async fn keepalive(hub: Hub, mut ping_interval: watch::Receiver<Duration>) {
     loop {
-        rounds.tick().await;
-        hub.ping_round(ping_interval);
+        let interval = *ping_interval.borrow_and_update();
+        let mut rounds = tokio::time::interval(interval / ROUNDS_PER_INTERVAL);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => hub.ping_round(interval),
+                // The sender is the gateway's, whose task this is.
+                Ok(()) = ping_interval.changed() => break,
+            }
+        }
     }
 }

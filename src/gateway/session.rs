@@ -116,12 +116,12 @@ impl Session {
         place: Option<Box<AddressPlace>>,
     ) -> Self {
         Self {
-            decoder: Decoder::new(shared.limits.max_frame_bytes),
+            decoder: Decoder::new(shared.limits.max_frame_bytes()),
             paused: !early.is_empty(),
             carry: early,
             broken: false,
             speaks_cbor: false,
-            bucket: Bucket::new(shared.limits.rate, Instant::now()),
+            bucket: Bucket::new(Instant::now()),
             shared,
             link,
             _place: place,
@@ -363,7 +363,7 @@ impl Session {
             self.hub().speak_cbor(self.key());
         }
         let mut request = self.parse(bytes);
-        match self.bucket.take(received) {
+        match self.bucket.take(received, self.shared.limits.rate()) {
             Verdict::Allowed => {}
             Verdict::Refused => request = Err(self.over_rate(request)),
             Verdict::Closed => return closing(CloseReason::RateLimited),
@@ -376,7 +376,7 @@ impl Session {
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Request, Refusal> {
-        let limits = self.shared.limits.command;
+        let limits = self.shared.limits.command();
         if self.speaks_cbor {
             return cbor::parse(bytes, limits);
         }
@@ -392,7 +392,7 @@ impl Session {
             Ok(request) => (Some(request.command.kind()), request.nonce),
             Err(refusal) => (refusal.command, refusal.nonce),
         };
-        let rate = self.shared.limits.rate;
+        let rate = self.shared.limits.rate();
         let reason = RefusalReason::RateLimit { per_second: rate.per_second, burst: rate.burst };
         Refusal { command, nonce, reason }
     }

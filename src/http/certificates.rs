@@ -60,6 +60,14 @@ pub struct Certificates {
     current: Arc<Mutex<Served>>,
 }
 
+/// Files that were read anew and can be used; nobody is served with them yet.
+#[derive(Debug)]
+#[must_use = "nobody is served with it before `serve`"]
+pub struct ReadAnew {
+    of: Certificates,
+    read: Served,
+}
+
 #[derive(Debug, Clone)]
 struct Served {
     config: Arc<ServerConfig>,
@@ -83,13 +91,16 @@ impl Certificates {
     /// # Errors
     /// As [`Self::read`]; then what was there before is served on.
     pub fn reload(&self) -> Result<Changed, TlsError> {
-        let served = self.files.read()?;
-        let mut current = self.current();
-        if current.digest == served.digest {
-            return Ok(Changed::No);
-        }
-        *current = served;
-        Ok(Changed::Yes)
+        self.read_anew().map(ReadAnew::serve)
+    }
+
+    /// Reads the files anew, and leaves it to the caller when connections are served with them. May
+    /// block for as long as reading two small files takes.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_anew(&self) -> Result<ReadAnew, TlsError> {
+        Ok(ReadAnew { of: self.clone(), read: self.files.read()? })
     }
 
     /// The section of the settings that names the files, such as `hub.tls`.
@@ -104,6 +115,23 @@ impl Certificates {
 
     fn current(&self) -> MutexGuard<'_, Served> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadAnew {
+    /// Serves connections from now on with what was read; those that are open stay as they are.
+    pub fn serve(self) -> Changed {
+        let mut current = self.of.current();
+        if current.digest == self.read.digest {
+            return Changed::No;
+        }
+        *current = self.read;
+        Changed::Yes
+    }
+
+    /// The section of the settings that names the files, such as `hub.tls`.
+    pub fn section(&self) -> &'static str {
+        self.of.section()
     }
 }
 
@@ -163,6 +191,18 @@ impl TlsFiles {
 
     fn error(&self, name: &str, path: &Path, what: String) -> TlsError {
         TlsError { setting: format!("{}.{name}", self.section), path: path.to_owned(), what }
+    }
+}
+
+impl TlsError {
+    /// The setting that names the file, such as `hub.tls.key`.
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// The file and what is wrong with it.
+    pub fn complaint(&self) -> String {
+        format!("{:?} {}", self.path, self.what)
     }
 }
 

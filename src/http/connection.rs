@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -34,8 +35,9 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 pub struct Opening {
     /// The certificate, if TLS is to be spoken.
     pub certificates: Option<Certificates>,
-    /// Proxies that must say whose connection they pass on, by the PROXY protocol.
-    pub announced_by: Arc<[IpNet]>,
+    /// Proxies that must say whose connection they pass on, by the PROXY protocol; asked anew for
+    /// each connection.
+    pub announced_by: Option<watch::Receiver<Arc<[IpNet]>>>,
 }
 
 /// A connection on which HTTP can be spoken.
@@ -59,7 +61,10 @@ impl Opening {
     ) -> Result<(Opened, Peer), NotOpened> {
         let failed = |failure| move |error| NotOpened { failure, error };
         let ip = peer.ip().to_canonical();
-        let announced = self.announced_by.iter().any(|network| network.contains(&ip));
+        let announced = self
+            .announced_by
+            .as_ref()
+            .is_some_and(|all| all.borrow().iter().any(|network| network.contains(&ip)));
         let peer = if announced {
             let read = proxy_header::read(&mut stream).await;
             read.map_err(failed(ConnectionFailure::ProxyHeader))?.unwrap_or(peer)

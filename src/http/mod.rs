@@ -23,7 +23,7 @@ mod traced;
 #[cfg(unix)]
 mod unix;
 
-pub use certificates::{Certificates, Changed, TlsError, TlsFiles};
+pub use certificates::{Certificates, Changed, ReadAnew, TlsError, TlsFiles};
 pub use connection::Opening;
 pub use counted::{Counted, Routes};
 #[cfg(unix)]
@@ -90,13 +90,14 @@ struct Ends {
 }
 
 /// What bounds the connections of a listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The listener's name in the log.
     pub listener: &'static str,
     /// How long a request's head may take, what comes before HTTP counted with the first, and how
-    /// long an answer may take to be taken, what `answer_rate` gives it aside.
-    pub head_timeout: Duration,
+    /// long an answer may take to be taken, what `answer_rate` gives it aside; what is set when a
+    /// connection comes counts for all of it.
+    pub head_timeout: watch::Receiver<Duration>,
     /// Bytes of an answer for which there is one second more.
     pub answer_rate: u64,
     /// Connections at a time, those that have been upgraded not counted, so that they cannot take the
@@ -177,14 +178,15 @@ impl Service {
         progress: Progress,
         mut stop: watch::Receiver<bool>,
     ) {
-        let deadline = Instant::now() + self.limits.head_timeout;
+        let head_timeout = *self.limits.head_timeout.borrow();
+        let deadline = Instant::now() + head_timeout;
         let (stream, address) = match accepted {
             Accepted::Tcp(stream, address) => (stream, address),
             #[cfg(unix)]
             Accepted::Local(stream) => {
                 let local = Addr::custom("unix", "");
                 let ends = Ends { local, peer: Peer::Local, scheme: Scheme::HTTP, progress };
-                return self.serve_http(stream, ends, deadline, stop).await;
+                return self.serve_http(stream, ends, head_timeout, deadline, stop).await;
             }
         };
         // Without it a small frame may wait 40 ms for the answer to the one before.
@@ -199,12 +201,13 @@ impl Service {
         let ends = |peer, scheme| Ends { local: local.into(), peer, scheme, progress };
         match opened {
             Some((Opened::Plain(stream), peer)) => {
-                self.serve_http(stream, ends(peer, Scheme::HTTP), deadline, stop).await;
+                self.serve_http(stream, ends(peer, Scheme::HTTP), head_timeout, deadline, stop)
+                    .await;
             }
             // In a box: a plain connection needs no room for it.
             Some((Opened::Tls(stream), peer)) => {
                 let ends = ends(peer, Scheme::HTTPS);
-                Box::pin(self.serve_http(*stream, ends, deadline, stop)).await;
+                Box::pin(self.serve_http(*stream, ends, head_timeout, deadline, stop)).await;
             }
             None => {}
         }
@@ -238,11 +241,12 @@ impl Service {
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         ends: Ends,
+        head_timeout: Duration,
         deadline: Instant,
         mut stop: watch::Receiver<bool>,
     ) {
         let endpoint = self.endpoint;
-        let (time, rate) = (self.limits.head_timeout, self.limits.answer_rate);
+        let (time, rate) = (head_timeout, self.limits.answer_rate);
         let peer = ends.peer;
         let (asked, last_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (is_asked, last_begins) = (asked.clone(), last_answer.clone());
@@ -269,11 +273,11 @@ impl Service {
                 return;
             }
             last_answer.notified().await;
-            tokio::time::sleep(self.limits.head_timeout).await;
+            tokio::time::sleep(head_timeout).await;
         };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head_timeout)
+            .header_read_timeout(head_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)

@@ -10,6 +10,7 @@ use poem::http::{HeaderName, HeaderValue};
 use poem::{Endpoint, Request};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use tokio::sync::watch;
 use tracing::debug;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -29,13 +30,17 @@ pub fn client_address(request: &Request) -> SocketAddr {
 /// An endpoint whose requests know their client's address.
 pub struct Traced<E> {
     endpoint: E,
-    trusted_proxies: Arc<[IpNet]>,
+    trusted_proxies: watch::Receiver<Arc<[IpNet]>>,
     metrics: Arc<Metrics>,
 }
 
 impl<E> Traced<E> {
-    /// Believes what `trusted_proxies` say to `endpoint`.
-    pub fn new(endpoint: E, trusted_proxies: Arc<[IpNet]>, metrics: Arc<Metrics>) -> Self {
+    /// Believes what `trusted_proxies` say to `endpoint`; who they are is asked at each request.
+    pub fn new(
+        endpoint: E,
+        trusted_proxies: watch::Receiver<Arc<[IpNet]>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self { endpoint, trusted_proxies, metrics }
     }
 }
@@ -47,7 +52,7 @@ impl<E: Endpoint> Endpoint for Traced<E> {
         if let Some(&peer) = request.remote_addr().as_socket_addr() {
             let lines: Vec<_> = request.headers().get_all(X_FORWARDED_FOR).iter().collect();
             let lines = lines.into_iter().map(HeaderValue::as_bytes);
-            let traced = trace(peer, lines, &self.trusted_proxies);
+            let traced = trace(peer, lines, &self.trusted_proxies.borrow());
             if traced.unreadable {
                 self.metrics.unreadable_forwards.inc();
                 debug!(%peer, address = %traced.address, "X-Forwarded-For holds what is no address");

@@ -49,6 +49,13 @@ impl BanTarget {
     }
 }
 
+impl Ban {
+    /// Whether it has not ended, by the time in milliseconds since 1970 UTC.
+    pub fn is_in_force(&self, now_ms: u64) -> bool {
+        self.expires_at_ms.is_none_or(|end| now_ms < end)
+    }
+}
+
 /// All bans, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Bans {
@@ -59,7 +66,8 @@ pub(super) struct Bans {
 impl Bans {
     /// Takes the place of all bans there were.
     pub fn restore(&mut self, list: Vec<Ban>) {
-        self.next_id = list.iter().map(|ban| ban.id).max().unwrap_or(0);
+        // An ID is never used again, be its ban gone from the list.
+        self.next_id = list.iter().map(|ban| ban.id).max().unwrap_or(0).max(self.next_id);
         self.list = list;
     }
 
@@ -105,10 +113,10 @@ impl Bans {
     }
 
     fn in_force(&self, now_ms: u64) -> impl Iterator<Item = &Ban> {
-        self.list.iter().filter(move |ban| ban.expires_at_ms.is_none_or(|end| now_ms < end))
+        self.list.iter().filter(move |ban| ban.is_in_force(now_ms))
     }
 
     fn forget_expired(&mut self, now_ms: u64) {
-        self.list.retain(|ban| ban.expires_at_ms.is_none_or(|end| now_ms < end));
+        self.list.retain(|ban| ban.is_in_force(now_ms));
     }
 }

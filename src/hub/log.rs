@@ -86,6 +86,27 @@ impl MessageLog {
         }
     }
 
+    /// Sets new bounds and makes room for them, by at most `most` entries; false if that was not
+    /// enough: then the bounds are what there is, and the caller tries again.
+    pub fn set_bounds(
+        &mut self,
+        max_messages: usize,
+        max_bytes: usize,
+        most: usize,
+        mut evicted: impl FnMut(Gone),
+    ) -> bool {
+        let mut left = most;
+        while left > 0 && (self.entries.len() > max_messages || self.bytes > max_bytes) {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.charge();
+            evicted((oldest.channel, oldest.number));
+            left -= 1;
+        }
+        self.max_messages = max_messages.max(self.entries.len());
+        self.max_bytes = max_bytes.max(self.bytes);
+        (self.max_messages, self.max_bytes) == (max_messages, max_bytes)
+    }
+
     /// The messages of a channel, or of all.
     pub fn listing<'a>(
         &'a self,

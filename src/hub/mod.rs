@@ -8,14 +8,15 @@
 //! - `sending`: how what there is to send leaves it; `dealing`, `backlog`, `draw`: what cannot be
 //!   sent as it comes, because it is drawn from the log, batched or paced.
 //! - `forms`: what clients of each version are sent.
-//! - `owner`: what its owner can see and do.
+//! - `owner`: what its owner can see and do; `changing`: what can be set anew while it runs.
 //! - `rights`: what a client may do, where that is not everything; `patterns`: which channels.
 //! - `channels`, `clients`, `log`, `outbox`, `batch`, `bans`, `taps`: its parts.
-//! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
+//! - `stats`: figures; `tally`, `probe`: how sizes and times are counted; `pulse`: whether it lives.
 
 mod backlog;
 mod bans;
 mod batch;
+mod changing;
 mod channels;
 mod clients;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod outbox;
 mod owner;
 mod patterns;
 mod probe;
+mod pulse;
 mod rights;
 #[cfg(test)]
 mod rights_tests;
@@ -43,6 +45,7 @@ mod taps;
 
 pub use bans::{Ban, BanTarget, MAX_BANS};
 pub use batch::Batch;
+pub use changing::TOKEN_GONE;
 pub use channels::ChannelView;
 pub use clients::{
     ClientCounters, ClientInfo, ClientKey, ClientName, ClientSummary, ClientView, Closing,
@@ -58,7 +61,7 @@ pub use stats::{COMMANDS, ChannelCounts, Source, Stats, Totals};
 pub use tally::Tally;
 pub use taps::{MAX_TAPS, Tapped};
 
-use crate::protocol::{ChannelName, CloseReason, Frame, Refusal, Request};
+use crate::protocol::{CloseReason, Frame, Refusal, Request};
 use state::{Receipt, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -92,7 +95,6 @@ pub struct Hub(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    max_clients: usize,
     /// A std mutex: it is held for microseconds and never across an await.
     state: Mutex<State>,
     doors: Mutex<Doors>,
@@ -100,11 +102,14 @@ struct Shared {
     jobs: Notify,
     /// Wakes who waits for the last client to go.
     emptied: Notify,
+    /// Wakes who waits for the flusher's turn.
+    beat: Notify,
 }
 
 /// Who may come in.
 #[derive(Debug, Default)]
 struct Doors {
+    max_clients: usize,
     /// Clients, those in the middle of the handshake included.
     admitted: usize,
     shut: bool,
@@ -138,11 +143,11 @@ impl Hub {
     /// An empty hub.
     pub fn new(limits: HubLimits) -> Self {
         Self(Arc::new(Shared {
-            max_clients: limits.max_clients,
             state: Mutex::new(State::new(limits, fastrand::u64(..))),
-            doors: Mutex::default(),
+            doors: Mutex::new(Doors { max_clients: limits.max_clients, ..Doors::default() }),
             jobs: Notify::new(),
             emptied: Notify::new(),
+            beat: Notify::new(),
         }))
     }
 
@@ -155,7 +160,7 @@ impl Hub {
         if doors.shut {
             return Err(NotAdmitted::Stopping);
         }
-        if doors.admitted >= self.0.max_clients {
+        if doors.admitted >= doors.max_clients {
             return Err(NotAdmitted::Full);
         }
         doors.admitted += 1;
@@ -176,12 +181,6 @@ impl Hub {
     pub fn holds_reading(&self, key: ClientKey, bytes: usize) -> bool {
         let mut state = self.state();
         state.client(key).is_some_and(|c| c.reading_paused && c.outbox.queued() < bytes)
-    }
-
-    /// Counts these channels one by one from now on ([`Stats::counted`]). For the start, before
-    /// there are clients; few, as each new channel is looked for among them.
-    pub fn count_channels(&self, names: Vec<ChannelName>) {
-        self.state().channels.count(names);
     }
 
     /// Carries out a command of `bytes` bytes, which was whole at `received`, or refuses it; the
@@ -269,7 +268,11 @@ impl Hub {
     /// Takes at most `most` jobs into `jobs`. For the one flusher, which writes them and then
     /// calls [`Self::settle`] before it takes others.
     pub fn take_jobs(&self, jobs: &mut Vec<Job>, most: usize) {
-        self.state().take_jobs(jobs, most, Instant::now());
+        let mut state = self.state();
+        state.take_jobs(jobs, most, Instant::now());
+        if std::mem::take(&mut state.pulse_wanted) {
+            self.0.beat.notify_waiters();
+        }
     }
 
     /// Clients with something to be written to them now, or a few more.

@@ -212,11 +212,6 @@ impl Hub {
         self.state().bans.list(unix_ms())
     }
 
-    /// Puts bans in the place of those there are, at the start.
-    pub fn restore_bans(&self, bans: Vec<Ban>) {
-        self.state().bans.restore(bans);
-    }
-
     /// Begins to read the live log, of `channels` or, if there are none, of all; none when there
     /// are too many readers. The last `last` logged events come first, or those after the message
     /// `since`, all of them oldest first; and whether the log no longer reaches back to `since`.

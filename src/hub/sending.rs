@@ -64,7 +64,7 @@ pub enum Next {
 impl State {
     /// Whether there is something for the flusher to do.
     pub fn has_jobs(&self) -> bool {
-        !self.listed.is_empty()
+        !self.listed.is_empty() || self.pulse_wanted
     }
 
     /// Clients on the list; some of them may have gone, or been served by their sessions.

@@ -74,6 +74,8 @@ pub(super) struct State {
     pub(super) queued: usize,
     pub(super) totals: Totals,
     pub(super) probe: Probe,
+    /// Whether somebody waits for the flusher to take its turn.
+    pub(super) pulse_wanted: bool,
 }
 
 impl State {
@@ -93,6 +95,7 @@ impl State {
             queued: 0,
             totals: Totals::default(),
             probe: Probe::default(),
+            pulse_wanted: false,
         }
     }
 
@@ -130,6 +133,11 @@ impl State {
             closed_at_ms: now_ms,
         });
         Some(summary)
+    }
+
+    /// The ID of the client that joined last; 0 if none has.
+    pub fn newest_client(&self) -> u64 {
+        self.next_id - 1
     }
 
     pub fn client_count(&self) -> usize {

@@ -15,10 +15,10 @@ pub use readings::{Capacities, Readings};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why a handshake was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,10 @@ const HTTP_SECONDS: [f64; 6] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5];
 /// Methods of requests by name; all others are [`OTHER_METHOD`].
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// What has become of a configuration that was read again.
+const APPLIED: &str = "applied";
+const REFUSED: &str = "refused";
+
 /// What the methods that have no name here are called.
 const OTHER_METHOD: &str = "other";
 
@@ -135,6 +139,9 @@ pub struct Metrics {
     pub unreadable_forwards: IntCounter,
     /// Seconds between a ping and its answer.
     pub ping_round_trip: Histogram,
+    config_good: IntGauge,
+    config_good_since: IntGauge,
+    config_reloads: IntCounterVec,
     rejections: IntCounterVec,
     connection_failures: IntCounterVec,
     http_requests: IntCounterVec,
@@ -154,6 +161,10 @@ impl Maker {
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
     }
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
@@ -201,6 +212,19 @@ impl Metrics {
             ),
             ping_round_trip: make
                 .add(Histogram::with_opts(round_trip.buckets(ROUND_TRIP_SECONDS.to_vec()))),
+            config_good: make.gauge(
+                "skynet_config_last_reload_successful",
+                "Whether the configuration could be used when it was read last.",
+            ),
+            config_good_since: make.gauge(
+                "skynet_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last read that could be used; seconds since 1970 UTC.",
+            ),
+            config_reloads: make.counters(
+                "skynet_config_reloads_total",
+                "Readings of the configuration after the start, by whether it could be used.",
+                &["result"],
+            ),
             rejections: make.counters(
                 "skynet_rejections_total",
                 "Handshakes refused, by reason.",
@@ -222,6 +246,11 @@ impl Metrics {
             )),
             registry: make.0,
         };
+        // The program has started with one that could be used.
+        metrics.config_is_good();
+        for result in [APPLIED, REFUSED] {
+            metrics.config_reloads.with_label_values(&[result]);
+        }
         for rejection in Rejection::ALL {
             metrics.rejections.with_label_values(&[rejection.label()]);
         }
@@ -231,6 +260,22 @@ impl Metrics {
             metrics.connection_failures.with_label_values(&[listener, failure.label()]);
         }
         metrics
+    }
+
+    /// Counts that the configuration was read again, and whether it could be used.
+    pub fn config_reloaded(&self, good: bool) {
+        let result = if good { APPLIED } else { REFUSED };
+        self.config_reloads.with_label_values(&[result]).inc();
+        match good {
+            true => self.config_is_good(),
+            false => self.config_good.set(0),
+        }
+    }
+
+    fn config_is_good(&self) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.config_good_since.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        self.config_good.set(1);
     }
 
     /// Counts a refused handshake.

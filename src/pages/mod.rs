@@ -4,31 +4,29 @@
 //! - `address`: where the player who asks reaches the hub.
 //! - `files`: the files that are built in, and how an address and the version get into them.
 //!
-//! Knows no hub: nothing here changes while the program runs, and nothing is the owner's business.
+//! Knows no hub; nothing here is the owner's business.
 
 mod address;
 mod files;
 
-pub use address::Addresses;
 pub use files::PATHS;
 
-use address::WhoAsks;
+use crate::reload::InForce;
+use address::{Addresses, WhoAsks};
 use files::{File, Served};
 use headers::{HeaderMapExt, IfNoneMatch};
 use poem::error::NotFoundError;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, Request, Response, Route};
-use std::sync::Arc;
 
 /// The size of the largest file that a computer downloads from here, in bytes; the address in it may
 /// add a few hundred.
 pub const LARGEST_DOWNLOAD_BYTES: usize = files::LARGEST_BYTES;
 
-/// `route` with the pages at their paths.
-pub fn add(route: Route, addresses: Addresses) -> Route {
-    let addresses = Arc::new(addresses);
+/// `route` with the pages at their paths; the address in them is by the settings in force.
+pub fn add(route: Route, in_force: InForce) -> Route {
     files::all().fold(route, |route, (path, file)| {
-        route.at(path, Page { file, addresses: addresses.clone() })
+        route.at(path, Page { file, in_force: in_force.clone() })
     })
 }
 
@@ -36,7 +34,7 @@ pub fn add(route: Route, addresses: Addresses) -> Route {
 /// client's.
 struct Page {
     file: File,
-    addresses: Arc<Addresses>,
+    in_force: InForce,
 }
 
 impl Endpoint for Page {
@@ -52,15 +50,16 @@ impl Endpoint for Page {
             let answer = with(answer, header::ALLOW, "GET, HEAD");
             return Ok(with(answer, header::CONNECTION, "close"));
         }
-        let answer = match self.addresses.of(&WhoAsks::of(&request)) {
+        let addresses = Addresses::new(&self.in_force.borrow().config.hub);
+        let answer = match addresses.of(&WhoAsks::of(&request)) {
             Ok(address) => respond(self.file.serve(&address), request.headers()),
             Err(words) => sentence(StatusCode::BAD_REQUEST, words),
         };
-        let answer = match self.addresses.vary() {
+        let answer = match addresses.vary() {
             Some(vary) => with(answer, header::VARY, vary),
             None => answer,
         };
-        let answer = with(answer, header::CACHE_CONTROL, self.addresses.cache_control());
+        let answer = with(answer, header::CACHE_CONTROL, addresses.cache_control());
         Ok(with(answer, header::CONNECTION, "close"))
     }
 }

@@ -4,7 +4,7 @@
 //! module finds out what the client wants. Values that only travel stay text.
 
 use super::channel::{ChannelName, kind_of};
-use super::event::Draft;
+use super::event::{Draft, EVENT_RESERVE_BYTES};
 use super::fields::Fields;
 use super::json;
 use super::kind::CommandKind;
@@ -85,6 +85,14 @@ pub struct CommandLimits {
     pub max_channel_name_bytes: usize,
     /// Most bytes of JSON in the event of a message.
     pub max_event_bytes: usize,
+}
+
+impl CommandLimits {
+    /// The limits that leave room for what the hub adds to a message, when no frame that it sends is
+    /// larger than `max_message_bytes` (4096 at least).
+    pub fn new(max_channel_name_bytes: usize, max_message_bytes: usize) -> Self {
+        Self { max_channel_name_bytes, max_event_bytes: max_message_bytes - EVENT_RESERVE_BYTES }
+    }
 }
 
 /// Longest piece of a client's own text that an error repeats, in characters.

@@ -32,6 +32,7 @@ mod pings;
 mod proxied;
 mod queues;
 mod rate;
+mod reload;
 mod replay;
 mod replay_v2;
 mod rights;

@@ -223,12 +223,8 @@ async fn whoever_does_not_take_a_last_answer_makes_room_for_others() {
         let body = vec![b'x'; 64 << 20];
         poem::Response::builder().header("connection", "close").body(body)
     });
-    let limits = Limits {
-        listener: "hub",
-        head_timeout: Duration::from_millis(200),
-        answer_rate: 1 << 40,
-        max_connections: 1,
-    };
+    let head_timeout = tokio::sync::watch::channel(Duration::from_millis(200)).1;
+    let limits = Limits { listener: "hub", head_timeout, answer_rate: 1 << 40, max_connections: 1 };
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = Listener::bind(&anywhere.into()).expect("a port");
     let address = listener.address().expect("an address").tcp().expect("a port");

@@ -257,7 +257,7 @@ async fn with_large_answer(answer_rate: u64, test: impl AsyncFnOnce(SocketAddr))
     let large = make_sync(|_| poem::Response::builder().body(vec![b'x'; LARGE]));
     let limits = Limits {
         listener: "hub",
-        head_timeout: Duration::from_secs(1),
+        head_timeout: watch::channel(Duration::from_secs(1)).1,
         answer_rate,
         max_connections: 1,
     };

@@ -60,7 +60,7 @@ async fn run(options: &Options) -> Outcome {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).during("open files")?;
     let program = options.server.clone().unwrap_or_else(beside);
-    let setup = Setup { program, settings: Vec::new() };
+    let setup = Setup { program, settings: Vec::new(), file: None };
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     let chosen = Scene::all().iter().filter(|scene| {
         (options.only.is_empty() || options.only.contains(scene))

@@ -27,7 +27,8 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let setup = Setup { program: options.server.unwrap_or_else(beside), settings: Vec::new() };
+    let setup =
+        Setup { program: options.server.unwrap_or_else(beside), settings: Vec::new(), file: None };
     let lasts = Duration::from_secs(options.seconds.into());
     let plans = Plans { lasts, rate: options.rate };
     match run(&setup, plans, |sample| println!("{sample}")).await {

@@ -10,6 +10,7 @@ mod handshakes;
 mod killed;
 mod network;
 mod reconnecting;
+mod reloading;
 mod rules;
 mod slow;
 mod stopping;
@@ -60,6 +61,8 @@ pub enum Scene {
     Descriptors,
     /// The disk with the file of bans is full.
     Disk,
+    /// Settings are read again and again, good ones and bad ones.
+    Reloading,
     /// SIGTERM in the middle of a flood.
     Stopping,
 }
@@ -144,6 +147,7 @@ impl Scene {
             Scene::Clock => clock::play(&stage).await,
             Scene::Descriptors => descriptors::play(&stage).await,
             Scene::Disk => disk::play(&stage).await,
+            Scene::Reloading => reloading::play(&stage).await,
             Scene::Stopping => Ok(Vec::new()),
         }?;
         let slowest = bystanders.unharmed().await?;

@@ -12,7 +12,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 
 use skynet::{
     app::App,
-    config::Config,
+    config::{Config, Loaded},
     http::Certificates,
     hub::{Hub, Stats},
 };
@@ -56,7 +56,7 @@ pub struct TestApp {
 
 impl TestApp {
     /// Builds and runs an app. [`with_app`] is for tests that do not stop it themselves.
-    pub async fn start(config: Config) -> TestApp {
+    pub async fn start(config: impl Into<Loaded>) -> TestApp {
         let app = App::build(config).await.expect("the app starts");
         let certificates = app.certificates();
         let (hub, state) = (app.hub_address(), app.hub().clone());
@@ -148,7 +148,7 @@ impl TestApp {
 
 /// Runs a test against an app of its own; afterwards, when the test has dropped its clients, the
 /// app must hold nothing of them, must stop, and must have given its port back.
-pub async fn with_app(config: Config, test: impl AsyncFnOnce(&TestApp)) {
+pub async fn with_app(config: impl Into<Loaded>, test: impl AsyncFnOnce(&TestApp)) {
     let app = TestApp::start(config).await;
     test(&app).await;
     app.is_empty().await;

@@ -2,30 +2,42 @@
 //!
 //! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
 //! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
+//!
+//! - `listening`: binds the listeners.
+//! - `reloading`: reads the configuration again and has the parts take it over.
+//! - `plan`: routes and how they are counted; `start_error`: why the program cannot start.
+
+mod listening;
+mod plan;
+mod reloading;
+mod start_error;
+
+pub use start_error::StartError;
 
 use crate::access::{AdminToken, AdminTokens, BansFile, Failures};
 use crate::api::{self, Access, Api, Placement};
-use crate::config::{Config, Effective, IoUring, ListedChannel, ListenAddress, Loaded, TlsConfig};
+use crate::config::{Config, IoUring, ListedChannel, ListenAddress, Loaded};
 use crate::gateway::{Entrance, Gateway, Ring};
-use crate::http::{
-    Certificates, Counted, Inherited, Limits, Listener, Opening, Routes, Service, TlsFiles, Traced,
-};
+use crate::http::{Certificates, Inherited, Limits, Opening, Service, Traced};
 use crate::hub::{Hub, HubLimits};
 use crate::metrics::{Capacities, Metrics, Readings};
 use crate::ops;
-use crate::pages::{self, Addresses};
+use crate::pages;
 use crate::protocol::{ChannelName, CloseReason};
-pub use crate::start_error::StartError;
+use crate::reload::{InForce, Reloads};
+use crate::systemd::Supervisor;
 use crate::telemetry;
-use ipnet::IpNet;
-use poem::endpoint::BoxEndpoint;
+use listening::Listening;
+use plan::Plan;
+use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Response};
+use reloading::Reloader;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -39,10 +51,7 @@ const HANDSHAKES: usize = 128;
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 96;
 
-/// How slowly the body of a request may come, beside the time for a head.
-const BODY_BYTES_PER_SECOND: usize = 64 * 1024;
-
-/// How slowly an answer may be taken, beside that.
+/// How slowly an answer may be taken, beside the time for a head.
 const ANSWER_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// What the API answers on the hub's listener; all else there is the hub's.
@@ -57,28 +66,16 @@ pub struct App {
     /// Least time between two passes of writing.
     pass_interval: Duration,
     metrics: Arc<Metrics>,
-    effective: Effective,
     /// Reads on from who can reach the hub.
     what_guests_may: &'static str,
-    head_timeout: Duration,
-    max_body_bytes: usize,
-    capacities: Capacities,
-    /// Whether the metrics ask for a token on a listener of the owner's own.
-    metrics_need_token: bool,
-    /// Where players reach the hub.
-    addresses: Addresses,
-    /// Who may say where a request comes from.
-    trusted_proxies: Arc<[IpNet]>,
     /// Who may use the owner's API; without a token it stays off.
     access: Option<Access>,
-    /// Kept, because tokens count as gone when nobody could change them any more.
-    _tokens: Option<watch::Sender<AdminTokens>>,
-    hub_listener: Listener,
-    hub_address: SocketAddr,
-    hub_opening: Opening,
-    /// The owner's own listener, unless it is the hub's.
-    admin: Option<(Listener, ListenAddress)>,
-    admin_opening: Opening,
+    /// Reads the settings again when it is asked to.
+    reloader: Reloader,
+    /// What asks it.
+    reloads: Reloads,
+    supervisor: Supervisor,
+    listening: Listening,
 }
 
 impl App {
@@ -101,69 +98,45 @@ impl App {
         inherited: Inherited,
     ) -> Result<Self, StartError> {
         info!(version = env!("CARGO_PKG_VERSION"), "skynet starts");
-        let Loaded { config, effective } = loaded.into();
-        let hub_opening = Opening {
-            certificates: certificates("hub.tls", &config.hub.tls)?,
-            announced_by: match config.hub.proxy_protocol {
-                true => config.hub.trusted_proxies.clone().into(),
-                false => Arc::default(),
-            },
-        };
-        let (hub_listener, hub_address) =
-            bind("hub.listen", &config.hub.listen.into(), inherited.hub)?;
-        // The hub's listener has a port in any case.
-        let hub_address = hub_address.tcp().unwrap_or(config.hub.listen);
-        let (admin, admin_opening) = match config.shares_listener() {
-            true if inherited.admin.is_some() => {
-                return Err(StartError::HandedOver(
-                    "a socket was handed over for admin, and admin.listen is the listener of the \
-                     hub; give admin.listen a port of its own, or let the hub's socket be the only one",
-                ));
-            }
-            true => (None, Opening::default()),
-            false => {
-                let certificates = certificates("admin.tls", &config.admin.tls)?;
-                let admin = bind("admin.listen", &config.admin.listen, inherited.admin)?;
-                if certificates.is_some() && admin.1.tcp().is_none() {
-                    return Err(StartError::HandedOver(
-                        "a Unix socket was handed over for admin, and [admin.tls] is set: nobody but \
-                         programs of this machine reaches it; leave [admin.tls] out",
-                    ));
-                }
-                (Some(admin), Opening { certificates, ..Opening::default() })
-            }
-        };
+        let loaded = loaded.into();
+        let config = loaded.config.clone();
+        let listening = Listening::bind(&config, inherited)?;
         let hub = Hub::new(hub_limits(&config));
-        if let Some(path) = &config.admin.bans_file {
-            hub.restore_bans(BansFile::new(path).read().map_err(StartError::Bans)?);
+        let mut bans_file = config.admin.bans_file.as_ref().map(BansFile::new);
+        if let Some(file) = &mut bans_file {
+            hub.restore_bans(file.read().map_err(StartError::Bans)?);
         }
+        let bans_file = bans_file.map(|file| Arc::new(Mutex::new(file)));
         hub.count_channels(counted_channels(&config));
         let ring = ring(config.delivery.io_uring).map_err(StartError::IoUring)?;
         let metrics = Arc::new(Metrics::new());
         let entrance = Entrance::new(&config);
         let what_guests_may = what_guests_may(&entrance);
-        let (access, tokens_kept) = access(&config).unzip();
+        let gateway = Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone());
+        let (tokens, tokens_read) = admin_tokens(&config).map(watch::channel).unzip();
+        let (reloader, reloads) = Reloader::new(
+            loaded,
+            hub.clone(),
+            gateway.clone(),
+            metrics.clone(),
+            tokens,
+            bans_file.clone(),
+            listening.certificates(),
+        );
+        let access = tokens_read
+            .map(|tokens| Access::new(reloader.in_force(), tokens, bans_file, Failures::new()));
         Ok(Self {
-            gateway: Gateway::new(hub.clone(), &config.limits, entrance, metrics.clone()),
+            gateway,
             ring,
             pass_interval: config.delivery.interval,
             hub,
             metrics,
-            effective,
             what_guests_may,
-            head_timeout: config.limits.handshake_timeout,
-            max_body_bytes: config.limits.max_frame_bytes,
-            capacities: capacities(&config),
-            metrics_need_token: config.metrics.require_token,
-            addresses: Addresses::new(&config.hub),
-            trusted_proxies: config.hub.trusted_proxies.clone().into(),
             access,
-            _tokens: tokens_kept,
-            hub_listener,
-            hub_address,
-            hub_opening,
-            admin,
-            admin_opening,
+            reloader,
+            reloads,
+            supervisor: Supervisor::default(),
+            listening,
         })
     }
 
@@ -172,29 +145,38 @@ impl App {
         &self.hub
     }
 
+    /// The program, which tells `supervisor` how it does.
+    pub fn supervised_by(self, supervisor: Supervisor) -> Self {
+        Self { supervisor, ..self }
+    }
+
+    /// What has the settings read again while the program runs.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
+    }
+
     /// The address that clients connect to.
     pub fn hub_address(&self) -> SocketAddr {
-        self.hub_address
+        self.listening.hub_address
     }
 
     /// The address of the owner's listener, which may be the hub's.
     pub fn admin_address(&self) -> ListenAddress {
-        let own = self.admin.as_ref().map(|(_, address)| address.clone());
-        own.unwrap_or(self.hub_address.into())
+        let own = self.listening.admin.as_ref().map(|(_, address)| address.clone());
+        own.unwrap_or(self.listening.hub_address.into())
     }
 
     /// The certificates that the listeners speak TLS with, to be read anew while the program runs.
     pub fn certificates(&self) -> Vec<Certificates> {
-        let all = [&self.hub_opening, &self.admin_opening];
-        all.into_iter().filter_map(|opening| opening.certificates.clone()).collect()
+        self.listening.certificates()
     }
 
     /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
     /// returns when they have gone, or after ten seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        info!(listener = "hub", address = %self.hub_address, "listening");
+        info!(listener = "hub", address = %self.hub_address(), "listening");
         info!(listener = "admin", address = %self.admin_address(), "listening");
-        info!("{}", who_can_reach(self.hub_address, self.what_guests_may));
+        info!("{}", who_can_reach(self.hub_address(), self.what_guests_may));
 
         // Dropped at the end, which ends whatever still runs.
         let mut tasks = JoinSet::new();
@@ -202,23 +184,31 @@ impl App {
         let (_stop_admin, admin_stops) = watch::channel(false);
         let (hub_pages, admin_pages) = self.pages(&hub_stops);
         let service = |endpoint, listener, max_connections, opening| {
-            let (head_timeout, answer_rate) = (self.head_timeout, ANSWER_BYTES_PER_SECOND);
+            let (head_timeout, answer_rate) =
+                (self.reloader.head_timeout(), ANSWER_BYTES_PER_SECOND);
             let limits = Limits { listener, head_timeout, answer_rate, max_connections };
             let metrics = self.metrics.clone();
-            let traced = Traced::new(endpoint, self.trusted_proxies.clone(), metrics.clone());
+            let traced = Traced::new(endpoint, self.reloader.trusted_proxies(), metrics.clone());
             Service::new(traced, limits, opening, metrics)
         };
         let mut max_connections = HANDSHAKES;
-        match self.admin {
+        let Listening { hub, hub_certificates, admin, admin_certificates, .. } = self.listening;
+        match admin {
             Some((listener, _)) => {
-                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS, self.admin_opening);
+                let opening = Opening { certificates: admin_certificates, announced_by: None };
+                let admin = service(admin_pages, "admin", ADMIN_CONNECTIONS, opening);
                 tasks.spawn(admin.serve(listener, admin_stops));
             }
             None => max_connections += ADMIN_CONNECTIONS,
         }
-        let hub = service(hub_pages, "hub", max_connections, self.hub_opening);
-        tasks.spawn(hub.serve(self.hub_listener, hub_stops));
+        let announced_by = Some(self.reloader.announcing_proxies());
+        let opening = Opening { certificates: hub_certificates, announced_by };
+        let hub_service = service(hub_pages, "hub", max_connections, opening);
+        tasks.spawn(hub_service.serve(hub, hub_stops));
         tasks.spawn(self.gateway.run(self.ring, self.pass_interval));
+        tasks.spawn(self.reloader.run(self.supervisor.clone()));
+        tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
+        self.supervisor.ready().await;
 
         shutdown.await;
 
@@ -227,7 +217,9 @@ impl App {
         // Nobody may be listening any more, which is as good.
         let _ = stop_hub.send(true);
         self.hub.stop(CloseReason::ServerStopping);
-        if tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied()).await.is_err() {
+        let emptied = tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied());
+        let (emptied, ()) = tokio::join!(emptied, self.supervisor.stopping());
+        if emptied.is_err() {
             let left = self.hub.client_count();
             warn!(clients = left, "stopping without waiting any longer for the last clients");
         }
@@ -237,16 +229,13 @@ impl App {
     /// What each listener serves. Where they are one, the hub's serves both, and what holds no
     /// content but would tell players of the owner's business asks for the token.
     fn pages(&self, stopping: &watch::Receiver<bool>) -> (Pages, Pages) {
-        let shared = self.admin.is_none();
+        let shared = self.listening.admin.is_none();
         let api = self.access.as_ref().map(|access| {
             api::routes(Api {
                 hub: self.hub.clone(),
                 access: access.clone(),
-                effective: self.effective.clone(),
-                command_limits: self.gateway.command_limits(),
-                max_body_bytes: self.max_body_bytes,
-                body_time: self.head_timeout
-                    + Duration::from_secs(1) * (self.max_body_bytes / BODY_BYTES_PER_SECOND) as u32,
+                in_force: self.reloader.in_force(),
+                reloads: self.reloads.clone(),
                 stopping: stopping.clone(),
                 uses_io_uring: Box::new(self.gateway.uses_ring()),
                 placement: if shared { Placement::WithTheHub } else { Placement::Own },
@@ -256,16 +245,17 @@ impl App {
         let mut hub_routes = Plan::new(&self.metrics);
         hub_routes.serve(&["/healthz", "/readyz", "/connect"]);
         hub_routes.serve(&pages::PATHS);
-        let hub = pages::add(self.gateway.routes(), self.addresses.clone());
+        let hub = pages::add(self.gateway.routes(), self.reloader.in_force());
         let hub = ops::health(hub, &self.hub);
         if !shared {
             let mut routes = Plan::new(&self.metrics);
             routes.serve(&["/healthz", "/readyz", "/metrics"]);
-            let metrics = match (&self.access, self.metrics_need_token) {
-                (_, false) => metrics.map_to_response().boxed(),
-                (Some(access), true) => api::behind_token(access, metrics).boxed(),
-                (None, true) => api::without_token().boxed(),
+            let metrics = Arc::new(metrics);
+            let guarded = match &self.access {
+                Some(access) => api::behind_token(access, metrics.clone()).boxed(),
+                None => api::without_token().boxed(),
             };
+            let metrics = guarded_if_wanted(metrics, guarded, self.reloader.in_force());
             let mut admin = ops::health(poem::Route::new(), &self.hub).at("/metrics", metrics);
             if let Some(api) = api {
                 routes.serve_api("/");
@@ -290,10 +280,10 @@ impl App {
 
     fn metrics_page(&self) -> poem::RouteMethod {
         let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
-        let capacities = self.capacities;
+        let in_force = self.reloader.in_force();
         ops::metrics(self.metrics.clone(), move || Readings {
             hub: hub.stats(),
-            capacities,
+            capacities: capacities(&in_force.borrow().config),
             partial_bytes: gateway.partial_bytes(),
             log_lines_dropped: telemetry::dropped_lines(),
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
@@ -302,62 +292,6 @@ impl App {
         })
     }
 }
-
-/// The routes of a listener, as its requests are counted by them.
-struct Plan {
-    routes: Routes,
-    metrics: Arc<Metrics>,
-}
-
-impl Plan {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        Self { routes: Routes::default(), metrics: metrics.clone() }
-    }
-
-    /// Adds routes that the API's document does not have.
-    fn serve(&mut self, paths: &[&str]) {
-        for path in paths {
-            self.routes.add(path, path);
-            for status in USUAL.iter().filter(|(of, _)| of == path).flat_map(|(_, all)| *all) {
-                self.metrics.expect_http(path, "GET", status);
-            }
-        }
-        // As good as without the slash at the end.
-        for path in paths.iter().filter(|path| SLASHED.contains(path)) {
-            self.routes.add(&format!("{path}/"), path);
-        }
-    }
-
-    /// Adds the API's, whose index is `index`.
-    fn serve_api(&mut self, index: &str) {
-        self.serve(&[index, "/docs", "/openapi.json"]);
-        for (path, method, status) in api::answers() {
-            self.routes.add(&path, &path);
-            self.metrics.expect_http(&path, &method, &status);
-        }
-    }
-
-    fn count(self, endpoint: impl Endpoint<Output = Response> + 'static) -> Pages {
-        Counted::new(endpoint, self.routes, self.metrics).boxed()
-    }
-}
-
-/// What the routes that are not in the API's document may answer to GET.
-const USUAL: [(&str, &[&str]); 10] = [
-    ("/", &["200", "304", "400", "421"]),
-    ("/admin", &["200", "421"]),
-    ("/connect", &["101", "400", "403", "426", "429", "503"]),
-    ("/docs", &["200", "421"]),
-    ("/healthz", &["200"]),
-    ("/install.lua", &["200", "304", "400"]),
-    ("/metrics", &["200", "401", "429"]),
-    ("/openapi.json", &["200", "421"]),
-    ("/readyz", &["200", "503"]),
-    ("/skynet.lua", &["200", "304", "400"]),
-];
-
-/// Routes that a slash may follow.
-const SLASHED: [&str; 2] = ["/connect", "/docs"];
 
 /// What makes many writes by one system call, if it is wanted and can be had.
 fn ring(wanted: IoUring) -> io::Result<Option<Ring>> {
@@ -370,27 +304,6 @@ fn ring(wanted: IoUring) -> io::Result<Option<Ring>> {
 }
 
 type Pages = BoxEndpoint<'static, Response>;
-
-fn bind(
-    setting: &'static str,
-    address: &ListenAddress,
-    inherited: Option<Listener>,
-) -> Result<(Listener, ListenAddress), StartError> {
-    let failed = |error| StartError::Listen { setting, address: address.clone(), error };
-    let listener = inherited.map_or_else(|| Listener::bind(address), Ok).map_err(failed)?;
-    let bound = listener.address().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// The certificate of a listener whose settings stand in `section`, if it has one.
-fn certificates(
-    section: &'static str,
-    config: &TlsConfig,
-) -> Result<Option<Certificates>, StartError> {
-    let Some((certificate, key)) = config.files() else { return Ok(None) };
-    let files = TlsFiles { section, certificate: certificate.into(), key: key.into() };
-    Certificates::read(files).map(Some).map_err(StartError::Tls)
-}
 
 fn hub_limits(config: &Config) -> HubLimits {
     let limits = &config.limits;
@@ -426,14 +339,31 @@ fn counted_channels(config: &Config) -> Vec<ChannelName> {
     names.collect()
 }
 
-/// Who may use the owner's API; nobody, if there is no token and none can be kept.
-fn access(config: &Config) -> Option<(Access, watch::Sender<AdminTokens>)> {
+/// The metrics on a listener of the owner's own: behind a token while `metrics.require_token` says so.
+fn guarded_if_wanted(
+    open: Arc<poem::RouteMethod>,
+    guarded: Pages,
+    in_force: InForce,
+) -> impl Endpoint<Output = Response> + 'static {
+    let (open, guarded) = (Arc::new(open.map_to_response()), Arc::new(guarded));
+    make(move |request| {
+        let needs_token = in_force.borrow().config.metrics.require_token;
+        let (open, guarded) = (open.clone(), guarded.clone());
+        async move {
+            match needs_token {
+                true => guarded.call(request).await,
+                false => open.call(request).await,
+            }
+        }
+    })
+}
+
+/// The tokens of the owner's API; none, so that it stays off, if there is none and none can be kept.
+fn admin_tokens(config: &Config) -> Option<AdminTokens> {
     match AdminToken::find(&config.admin) {
         Ok(token) => {
             info!("{}", token.place);
-            let tokens = AdminTokens::new(&token.secret, config.admin.read_token());
-            let (keep, tokens) = watch::channel(tokens);
-            Some((Access::new(&config.admin, tokens, Failures::new()), keep))
+            Some(AdminTokens::new(&token.secret, config.admin.read_token()))
         }
         Err(error) => {
             warn!("the admin API stays off: {error}");
