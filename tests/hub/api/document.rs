@@ -54,6 +54,7 @@ fn every_operation_is_there_once_and_documented() {
         "GET /stats",
         "GET /info",
         "GET /config",
+        "POST /config/reload",
         "PUT /log-level",
     ];
     expected.sort_unstable();
