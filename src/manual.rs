@@ -49,12 +49,20 @@ const ENVIRONMENT: [(&str, &str); 2] = [
 ];
 
 /// What the program does when it is sent a signal.
-const SIGNALS: [(&str, &str); 1] = [(
-    "SIGTERM, SIGINT",
-    "The hub accepts nobody any more, is no longer ready, sends each client what is queued for it, closes \
-     it with 1001, and ends with 0 within ten seconds. A second one ends it at once, with 128 and the \
-     number of the signal: 143 or 130.",
-)];
+const SIGNALS: [(&str, &str); 2] = [
+    (
+        "SIGTERM, SIGINT",
+        "The hub accepts nobody any more, is no longer ready, sends each client what is queued for it, \
+         closes it with 1001, and ends with 0 within ten seconds. A second one ends it at once, with 128 \
+         and the number of the signal: 143 or 130.",
+    ),
+    (
+        "SIGHUP",
+        "The settings are read again, with the files that they name. What can take effect does so, what \
+         cannot waits for the next start; if anything is wrong, nothing changes. The log tells which. When \
+         it comes because the terminal of the hub has been closed, the hub ends as on SIGTERM.",
+    ),
+];
 
 /// The manual page skynet(1), in the language of man(7).
 pub fn page(mut command: Command) -> String {

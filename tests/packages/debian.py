@@ -224,7 +224,7 @@ def the_service_runs_and_is_used(chroot, owner, service):
     return token
 
 
-def a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_restart(chroot, owner, service):
+def a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_start_or_a_reload(chroot, owner, service):
     good = chroot.path(CONFIG).read_text() + MARK + "[limits]\nmax_clients = 77\n"
     chroot.path(CONFIG).write_text(good.replace("77", "0"))
     owner.types(rf"sudoedit {CONFIG}")
@@ -235,8 +235,18 @@ def a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_restart(chroot, own
     check(final == {64, 78}, "systemd tries again after a port in use, and not after that", final)
     chroot.path(CONFIG).write_text(good)
     owner.types(rf"sudo -u skynet skynet check-config --config {CONFIG}")
-    owner.types(r"sudo systemctl restart skynet")
+    service.start()
     check(service.setting("limits.max_clients") == "77", "the changed setting counts")
+    chroot.path(CONFIG).write_text(good.replace("77", "78"))
+    owner.types(r"sudo systemctl reload skynet")
+    check(service.setting("limits.max_clients") == "78", "it counts after a reload as well")
+    chroot.path(CONFIG).write_text(good.replace("77", "0"))
+    service.reload()
+    # The hub is asked with a token that only a good file leads to.
+    chroot.path(CONFIG).write_text(good)
+    check(service.setting("limits.max_clients") == "78", "a bad one changes nothing")
+    owner.types(r"sudo systemctl restart skynet")
+    check(service.setting("limits.max_clients") == "77", "and after a restart")
 
 
 def an_upgrade_keeps_settings_state_and_owners(chroot, owner, service, token):
@@ -314,7 +324,7 @@ def the_package_installed(archive, first, second, third):
             owner = Owner(chroot, service)
             a_first_installation_starts_nothing_where_systemd_does_not_run(chroot, owner)
             token = the_service_runs_and_is_used(chroot, owner, service)
-            a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_restart(chroot, owner, service)
+            a_bad_setting_ends_with_78_and_a_good_one_counts_after_a_start_or_a_reload(chroot, owner, service)
             an_upgrade_keeps_settings_state_and_owners(chroot, owner, service, token)
             an_upgrade_with_new_settings_keeps_those_of_the_owner(chroot, owner, service)
             a_removal_keeps_settings_and_state(chroot, owner, service)

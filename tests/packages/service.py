@@ -1,7 +1,7 @@
 """systemd's part, as far as it can be had without systemd: a unit's file is read, and what it says is done.
 
 The user, its groups, the command line, the environment, the folders, the limits and signals are as the unit
-says. What it keeps from the program cannot be put in force here; instead every system call of the program is
+says, and what the program tells systemd is listened to. What it keeps from the program cannot be put in force here; instead every system call of the program is
 looked at, and none may be of those.
 """
 
@@ -11,6 +11,7 @@ import queue
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import threading
 import urllib.request
@@ -78,6 +79,7 @@ class Service:
         self._chroot, self.unit = chroot, unit
         self._process = None
         self._lines = None
+        self._told = None
 
     def __enter__(self):
         return self
@@ -86,9 +88,14 @@ class Service:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self._told is not None:
+            self._told.close()
 
     def systemctl(self, verb):
-        check(verb in ("start", "stop", "restart"), "systemctl is told what is known here", verb)
+        check(verb in ("start", "stop", "restart", "reload"), "systemctl is told what is known here", verb)
+        if verb == "reload":
+            self.reload()
+            return
         if verb != "start" and self._process is not None:
             self.stop()
         if verb != "stop":
@@ -96,15 +103,17 @@ class Service:
 
     def _spawn(self, *tracer):
         user, group = self.unit.one("User"), self.unit.one("Group")
-        folders = {}
+        environment = {}
         for kind, base in [("State", "/var/lib"), ("Runtime", "/run")]:
             folder = f"{base}/{self.unit.one(f'{kind}Directory')}"
             mode = self.unit.one(f"{kind}DirectoryMode")
             self._chroot.shell(f"install -d -o {user} -g {group} -m {mode} {folder}")
-            folders[f"{kind.upper()}_DIRECTORY"] = folder
+            environment[f"{kind.upper()}_DIRECTORY"] = folder
         privileges = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
         identity = [f"--reuid={user}", f"--regid={group}", "--init-groups"]
         limits = f"umask {self.unit.one('UMask')}; ulimit -n {self.unit.one('LimitNOFILE')}; "
+        environment["NOTIFY_SOCKET"] = self._listen_to_the_program()
+        environment["WATCHDOG_USEC"] = str(int(float(self.unit.one("WatchdogSec").removesuffix("s")) * 1e6))
         self._process = subprocess.Popen(
             [
                 *tracer,
@@ -112,7 +121,7 @@ class Service:
                 *["setpriv", *privileges, *identity],
                 *self.unit.command(),
             ],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "USER": user, **folders},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "USER": user, **environment},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -122,6 +131,28 @@ class Service:
         self._lines = queue.Queue()
         threading.Thread(target=self._read, args=(self._process.stderr, self._lines), daemon=True).start()
 
+    def _listen_to_the_program(self):
+        """A new socket as systemd has one; returns where it is for the program."""
+        if self._told is not None:
+            self._told.close()
+        path = "/run/notify"
+        outside = self._chroot.path(path)
+        outside.unlink(missing_ok=True)
+        self._told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._told.bind(str(outside))
+        self._told.settimeout(DEADLINE_S)
+        outside.chmod(0o777)
+        return path
+
+    def _is_told(self, line):
+        """Waits until the program says so; other news is passed over."""
+        seen = []
+        while not seen or line not in seen[-1]:
+            try:
+                seen.append(self._told.recv(4096).decode().splitlines())
+            except TimeoutError:
+                raise Failure(f"the program does not say {line!r} within {DEADLINE_S} s: {seen}") from None
+
     @staticmethod
     def _read(stream, lines):
         for line in stream:
@@ -129,7 +160,8 @@ class Service:
         lines.put(None)
 
     def start(self, *tracer):
-        """Starts it and waits until it listens."""
+        """Starts it and waits until it says that it is ready."""
+        check(self.unit.one("Type") == "notify", "the unit waits for that too")
         self._spawn(*tracer)
         said, listening = [], 0
         while listening < 2:
@@ -140,6 +172,16 @@ class Service:
             check(line is not None, "the service starts", "".join(said))
             said.append(line)
             listening += " listening " in line
+        self._is_told("READY=1")
+        self._is_told("WATCHDOG=1")
+
+    def reload(self):
+        """systemd's reload: what the unit has for it, and the program says when it is done."""
+        command = self.unit.one("ExecReload").replace("$MAINPID", str(self._process.pid))
+        # In this test's own processes: the chroot has the same.
+        run(*shlex.split(command))
+        self._is_told("RELOADING=1")
+        self._is_told("READY=1")
 
     def stop(self, expected=0):
         """systemd's stop: SIGTERM, and a while to end in."""
