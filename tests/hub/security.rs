@@ -23,18 +23,30 @@ fn each_attack_of_the_page_has_a_test_that_is_there() {
         for (path, name) in tests {
             let file = fs::read_to_string(root.join(path));
             let file = file.unwrap_or_else(|error| panic!("{path}, of {row}: {error}"));
-            let (_, after) = file
-                .split_once(&format!("fn {name}("))
-                .unwrap_or_else(|| panic!("{path} has no test {name}, which the page names"));
-            assert!(!after.is_empty());
-            let before = &file[..file.len() - after.len()];
-            let attributes = before.rsplit("\n\n").next().unwrap_or_default();
-            assert!(
-                attributes.contains("test]")
-                    || attributes.contains("test(")
-                    || attributes.contains("proptest!"),
-                "{name} of {path} is a function, not a test"
-            );
+            match path.ends_with(".py") {
+                true => is_called(&file, path, name),
+                false => is_a_test(&file, path, name),
+            }
         }
     }
+}
+
+fn is_a_test(file: &str, path: &str, name: &str) {
+    let (before, _) = file
+        .split_once(&format!("fn {name}("))
+        .unwrap_or_else(|| panic!("{path} has no test {name}, which the page names"));
+    let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+    assert!(
+        ["test]", "test(", "proptest!"].iter().any(|attribute| attributes.contains(attribute)),
+        "{name} of {path} is a function, not a test"
+    );
+}
+
+/// Of what Python runs, that it is there and run.
+fn is_called(file: &str, path: &str, name: &str) {
+    assert!(
+        file.contains(&format!("\ndef {name}(")),
+        "{path} has no test {name}, which the page names"
+    );
+    assert!(file.matches(name).count() > 1, "{path} does not run {name}");
 }
