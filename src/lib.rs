@@ -14,12 +14,15 @@
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
+//! - `sync`: the locks and notifications of the hub, in a place where others can be put.
 //! - [`shutdown`]: the signals that end the program.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
 //! - [`cc_config`]: what the game's own configuration must say, and whether it does.
+//! - `fuzzing`: what must hold for any bytes; for tests and fuzzing alone.
 //!
-//! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
+//! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`
+//! and `sync`;
 //! `access` knows `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
@@ -31,6 +34,8 @@ pub mod cc_config;
 pub mod cli;
 pub mod config;
 pub mod descriptors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 pub mod hub;
@@ -40,4 +45,5 @@ pub mod pages;
 pub mod protocol;
 pub mod shutdown;
 mod start_error;
+mod sync;
 pub mod telemetry;
