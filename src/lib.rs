@@ -14,6 +14,7 @@
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
+//! - `sync`: the locks and notifications of the hub, in a place where others can be put.
 //! - [`reload`]: asking for the settings to be read again while the program runs.
 //! - [`shutdown`]: the signals that end the program, and the one that has it read its settings again.
 //! - [`systemd`]: what a supervisor is told.
@@ -23,9 +24,10 @@
 //! - [`healthcheck`]: asks a running hub whether it is ready.
 //! - [`manual`]: the manual page and the completions of shells.
 //! - [`cc_config`]: what the game's own configuration must say, and whether it does.
+//! - `fuzzing`: what must hold for any bytes; for tests and fuzzing alone.
 //!
-//! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol`;
-//! `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol` and
+//! `sync`; `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
 
@@ -37,6 +39,8 @@ pub mod cli;
 pub mod config;
 pub mod descriptors;
 pub mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod healthcheck;
 pub mod http;
@@ -48,5 +52,6 @@ pub mod pages;
 pub mod protocol;
 pub mod reload;
 pub mod shutdown;
+mod sync;
 pub mod systemd;
 pub mod telemetry;

@@ -17,6 +17,8 @@ mod channel_param;
 mod channels;
 mod clients;
 mod document;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod idempotency;
 mod log;
 mod log_query;

@@ -78,12 +78,16 @@ impl From<Config> for Loaded {
 /// A file that cannot be read or is not TOML ends it at once; otherwise every problem with any
 /// setting is reported together.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let file = sources.file.as_deref().map_or(Ok(Vec::new()), file::read)?;
+    lay(file, sources)
+}
+
+/// Lays the sources over the defaults, of the file what it gives.
+pub(super) fn lay(file: Vec<Given>, sources: &Sources) -> Result<Loaded, ConfigError> {
     let settings = Settings::new();
     let mut problems = Vec::new();
     let mut given = file::parse(DEFAULT_FILE, Path::new("config.toml"), |_| Origin::Default)?;
-    if let Some(path) = &sources.file {
-        given.extend(file::read(path)?);
-    }
+    given.extend(file);
     given.extend(variables(&sources.variables, &mut problems));
     given.extend(flags(&sources.flags, &mut problems));
     given.retain(|given| {

@@ -25,6 +25,8 @@ mod admin;
 mod delivery;
 mod error;
 pub(crate) mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod given;
 mod hub;
 mod limits;

@@ -243,7 +243,7 @@ fn said_goodbye(client: ClientSummary, reason: CloseReason) {
 }
 
 /// What is wrong with a request for `/connect`.
-enum Wrong {
+pub(super) enum Wrong {
     Method,
     NoUpgrade,
     Version,
@@ -276,7 +276,7 @@ impl Wrong {
 }
 
 /// Checks a request for `/connect`; returns its key.
-fn check(request: &Request) -> Result<SecWebsocketKey, Wrong> {
+pub(super) fn check(request: &Request) -> Result<SecWebsocketKey, Wrong> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err(Wrong::Method);
@@ -334,7 +334,7 @@ fn is_key(key: &[u8]) -> bool {
     })
 }
 
-fn user_agent(request: &Request) -> Option<Box<str>> {
+pub(super) fn user_agent(request: &Request) -> Option<Box<str>> {
     let header = request.headers().get(header::USER_AGENT)?;
     let text = String::from_utf8_lossy(header.as_bytes());
     Some(text.chars().take(MAX_USER_AGENT).collect())

@@ -12,6 +12,8 @@
 mod entrance;
 mod farewell;
 mod flusher;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod identity;
 mod limits;

@@ -1,7 +1,8 @@
 //! What is counted as the state goes about its work, and the measurement of deliveries.
 
+use super::bench::{Bench, LIMITS};
 use super::state::Receipt;
-use super::state_tests::{Bench, LIMITS, message, open};
+use super::state_tests::{message, open};
 use crate::protocol::{ChannelName, CloseReason, Draft};
 use serde_json::json;
 

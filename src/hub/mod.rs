@@ -16,6 +16,8 @@
 mod backlog;
 mod bans;
 mod batch;
+#[cfg(any(test, fuzzing))]
+mod bench;
 mod changing;
 mod channels;
 mod clients;
@@ -24,7 +26,11 @@ mod counting_tests;
 mod dealing;
 mod draw;
 mod forms;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod log;
+#[cfg(any(test, fuzzing))]
+mod model;
 #[cfg(test)]
 mod model_tests;
 mod outbox;
@@ -62,11 +68,10 @@ pub use tally::Tally;
 pub use taps::{MAX_TAPS, Tapped};
 
 use crate::protocol::{CloseReason, Frame, Refusal, Request};
+use crate::sync::{Mutex, MutexGuard, Notify, PoisonError, timeout_at};
 use state::{Receipt, State};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
-use tokio::time::timeout_at;
 
 /// What bounds the hub.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +100,7 @@ pub struct Hub(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// A std mutex: it is held for microseconds and never across an await.
+    /// A mutex that blocks: it is held for microseconds and never across an await.
     state: Mutex<State>,
     doors: Mutex<Doors>,
     /// Wakes the flusher.
@@ -257,7 +262,7 @@ impl Hub {
             match due {
                 None => notified.await,
                 Some(due) => {
-                    if due <= Instant::now() || timeout_at(due.into(), notified).await.is_err() {
+                    if due <= Instant::now() || timeout_at(due, notified).await.is_err() {
                         return;
                     }
                 }

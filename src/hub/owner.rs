@@ -13,11 +13,11 @@ use super::taps::Tapped;
 use super::{Hub, unix_ms};
 use crate::protocol::event;
 use crate::protocol::{ChannelName, CloseReason, Draft, Event, Version};
+use crate::sync::Notify;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Entries seen at a time under the lock.

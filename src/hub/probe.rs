@@ -71,7 +71,7 @@ impl Probe {
     }
 
     /// Listeners that are marked; for the books.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |underway| underway.waiting)
     }

@@ -1,9 +1,9 @@
 //! What a client with bounds sees of the log, against the list it should be: all messages, newest
 //! first, those left out that it may not read.
 
+use super::bench::{Bench, LIMITS};
 use super::clients::ClientKey;
 use super::state::Taken;
-use super::state_tests::{Bench, LIMITS};
 use super::{HubLimits, Patterns, Rights};
 use proptest::prelude::*;
 use serde_json::{Value, json};

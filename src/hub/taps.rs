@@ -4,10 +4,10 @@
 //! the tap, and its reader is told so.
 
 use crate::protocol::{ChannelName, Event};
+use crate::sync::Notify;
 use slab::Slab;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use tokio::sync::Notify;
 
 /// Most taps at a time.
 pub const MAX_TAPS: usize = 64;
