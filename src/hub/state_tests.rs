@@ -248,3 +248,18 @@ fn a_session_that_has_had_its_turn_leaves_the_rest_to_the_flusher() {
     bench.state.hand_over(reader);
     assert!(!bench.state.has_jobs(), "nothing is left");
 }
+
+#[test]
+fn of_equal_messages_the_oldest_is_left_out_at_a_pace_and_the_next_one_says_so() {
+    let mut bench = Bench::new(LIMITS);
+    let (paced, sender) = (bench.join(), bench.join());
+    bench.send(paced, &json!({"type": "open", "channel": "x", "pace": 2}));
+    for _ in 0..3 {
+        bench.send(sender, &message(1));
+    }
+    bench.drain();
+    let sent: Vec<&Value> = bench.received(sender).iter().map(|result| &result["ID"]).collect();
+    let got = &bench.received(paced)[1..];
+    let got: Vec<_> = got.iter().map(|event| (&event["ID"], event.get("dropped"))).collect();
+    assert_eq!(got, [(sent[1], Some(&json!(1))), (sent[2], None)]);
+}
