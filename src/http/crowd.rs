@@ -117,6 +117,11 @@ impl Crowd {
     /// Tells one connection that is at nothing to go.
     fn throw_out(&self) {
         let members = self.members();
+        // In a crowd of honest ones nobody is there for so long, and it is not looked through.
+        let oldest = members.list.first_key_value();
+        if oldest.is_none_or(|(_, member)| member.since.elapsed() < self.grace) {
+            return;
+        }
         // Somebody may be on the way out already.
         if members.list.values().any(|member| member.progress.at() == At::End) {
             return;
