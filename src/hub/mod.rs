@@ -11,7 +11,8 @@
 //! - `owner`: what its owner can see and do; `changing`: what can be set anew while it runs.
 //! - `rights`: what a client may do, where that is not everything; `patterns`: which channels.
 //! - `channels`, `clients`, `log`, `outbox`, `batch`, `bans`, `taps`: its parts.
-//! - `stats`: figures; `tally`, `probe`: how sizes and times are counted; `pulse`: whether it lives.
+//! - `stats`: figures; `tally`, `probe`: how sizes and times are counted.
+//! - `keepalive`: whether clients live; `pulse`: whether the hub does.
 
 mod backlog;
 mod bans;
@@ -28,6 +29,7 @@ mod draw;
 mod forms;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod keepalive;
 mod log;
 #[cfg(any(test, fuzzing))]
 mod model;
