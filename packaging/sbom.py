@@ -11,14 +11,13 @@ SOURCE_DATE_EPOCH, else now.
 """
 
 import datetime
-import json
 import os
 import pathlib
-import subprocess
 import sys
 import tomllib
 import uuid
 
+import crates
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
@@ -29,42 +28,19 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PROGRAM = "skynet"
-
-
-def cargo(*arguments):
-    command = ["cargo", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def taken(target, edges):
-    """The crates that cargo takes, as (name, version); the features are those of the program's own build."""
-    lines = cargo(
-        "tree", "--locked", f"--package={PROGRAM}", f"--target={target}", f"--edges={edges}",
-        "--prefix=none", "--no-dedupe", "--format={p}",
-    ).splitlines()
-    # "serde v1.0.229", "serde_derive v1.0.229 (proc-macro)", "skynet v0.1.0 (/home/…)"
-    return {(name, version.removeprefix("v")) for name, version, *_ in map(str.split, lines)}
-
-
 def component(package, digests, inside):
     key = package["name"], package["version"]
-    if package["license"] is None:
-        sys.exit(f"sbom.py: {' '.join(key)} does not say what its licence is")
-    # Older crates write "MIT/Apache-2.0".
-    licence = package["license"].replace("/", " OR ")
     return Component(
         name=key[0],
         version=key[1],
-        type=ComponentType.APPLICATION if key[0] == PROGRAM else ComponentType.LIBRARY,
+        type=ComponentType.APPLICATION if key[0] == crates.PROGRAM else ComponentType.LIBRARY,
         bom_ref=f"{key[0]}@{key[1]}",
         description=(package["description"] or "").strip() or None,
         scope=ComponentScope.REQUIRED if key in inside else ComponentScope.EXCLUDED,
         purl=PackageURL("cargo", name=key[0], version=key[1]),
         licenses=[
             LicenseFactory().make_from_string(
-                licence, license_acknowledgement=LicenseAcknowledgement.DECLARED
+                crates.licence(package), license_acknowledgement=LicenseAcknowledgement.DECLARED
             )
         ],
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digests[key])] if key in digests else [],
@@ -72,16 +48,15 @@ def component(package, digests, inside):
 
 
 def bill(target):
-    metadata = json.loads(
-        cargo("metadata", "--locked", "--format-version=1", f"--filter-platform={target}")
-    )
-    with open(ROOT / "Cargo.lock", "rb") as lock:
+    metadata = crates.metadata(target)
+    with open(crates.ROOT / "Cargo.lock", "rb") as lock:
         digests = {
             (package["name"], package["version"]): package["checksum"]
             for package in tomllib.load(lock)["package"]
             if "checksum" in package
         }
-    inside, everything = taken(target, "normal,no-proc-macro"), taken(target, "normal,build")
+    inside = crates.taken(target, crates.INSIDE)
+    everything = crates.taken(target, crates.EVERYTHING)
     components = {
         package["id"]: component(package, digests, inside)
         for package in metadata["packages"]
@@ -92,7 +67,7 @@ def bill(target):
     bom = Bom()
     bom.metadata.timestamp = moment()
     for component_ in components.values():
-        if component_.name == PROGRAM:
+        if component_.name == crates.PROGRAM:
             bom.metadata.component = component_
         else:
             bom.components.add(component_)
@@ -130,7 +105,7 @@ def main():
     path.write_text(text + "\n", encoding="utf-8")
     scopes = [component_.scope for component_ in bom.components]
     print(
-        f"{path}: {scopes.count(ComponentScope.REQUIRED)} crates inside {PROGRAM} for {target}, "
+        f"{path}: {scopes.count(ComponentScope.REQUIRED)} crates inside {crates.PROGRAM} for {target}, "
         f"{scopes.count(ComponentScope.EXCLUDED)} more to build it"
     )
 

@@ -3,7 +3,7 @@
 #
 # The file is FOLDER/skynet_VERSION-REVISION_ARCHITECTURE.deb, the version that of the binary, the revision 1
 # when none is given. The binary must be for this machine, which decides what the package depends on.
-# Needs debhelper, and cargo for the list of crates. The same commit and binary give the same package.
+# Needs debhelper, and cargo and Python for the licences of the crates within. The same commit and binary give the same package.
 set -euo pipefail
 
 if [ $# -lt 2 ] || [ $# -gt 3 ] || [ ! -x "$1" ]; then
@@ -48,8 +48,8 @@ say usr/share/fish/vendor_completions.d/skynet.fish completions fish
 say usr/share/doc/skynet/examples/config.toml default-config
 cp -R "$root/README.md" "$root/docs" "$doc/"
 cp -R "$root/grafana/dashboards" "$root/grafana/prometheus/rules" "$doc/examples/"
-(cd "$root" && cargo tree --locked --edges normal --prefix none --format '{p}  {l}' --package skynet) |
-    sed 's/ (proc-macro)//; s/ (\*)$//' | grep -v '^skynet ' | sort -u >"$doc/crates.txt"
+PYTHONDONTWRITEBYTECODE=1 python3 "$root/packaging/licences.py" "$(rustc -vV | sed -n 's/^host: //p')" \
+    "$doc/THIRD-PARTY.txt" >"$work/log"
 # As `install` and not as the checkout has them.
 chmod -R u=rwX,go=rX "$files"
 

@@ -1,4 +1,4 @@
-"""What a release is made of, made here: archive, bill of materials, sums; and what must be refused, refused.
+"""What a release is made of, made here: archive, bill of materials, licences, sums; and what must be refused, refused.
 
 The sums are read by coreutils, the archive is unpacked by tar, and the program in it is asked its version.
 Tags and the changelog are tried on a made-up checkout.
@@ -107,6 +107,31 @@ def the_bill_names_what_is_inside(dist):
     check(again.read_bytes() == bill.read_bytes(), "the same crates, the same bill")
 
 
+def every_crate_inside_comes_with_its_licence(dist):
+    texts, again = dist.parent / "THIRD-PARTY.txt", dist.parent / "again.txt"
+    works(sys.executable, ROOT / "packaging" / "licences.py", TARGET, texts)
+    text = texts.read_text(encoding="utf-8")
+    listed, *parts = re.split(r"^={100}$", text, flags=re.MULTILINE)
+    heads = [part.strip().splitlines()[0] for part in parts]
+    bill = json.loads((dist / f"skynet-{TARGET}.cdx.json").read_text(encoding="utf-8"))
+    inside = [part for part in bill["components"] if part["scope"] == "required" and "hashes" in part]
+    check(len(inside) > 100, "the bill names them", len(inside))
+    for part in inside:
+        who = f"{part['name']} {part['version']}"
+        check(f"\n{who}: " in listed, f"{who} is listed with its licence")
+        check(any(who in head.rstrip(":").split(", ") for head in heads), f"{who} has a text")
+    check(not re.search(r"^skynet", listed.split("\n\n", 1)[1], re.MULTILINE), "what is ours is under our own")
+    # Of every kind of licence that the crates are under one sentence that only its text has.
+    for sentence in [
+        "Permission is hereby granted, free of charge", "TERMS AND CONDITIONS FOR USE, REPRODUCTION",
+        "Neither the name of", "Permission to use, copy, modify, and",
+    ]:  # fmt: skip
+        check(sentence in text, f"there is a text with {sentence!r}")
+    check(str(pathlib.Path.home()) not in text, "no folder of this machine is in it")
+    works(sys.executable, ROOT / "packaging" / "licences.py", TARGET, again)
+    check(again.read_bytes() == texts.read_bytes(), "the same crates, the same file")
+
+
 def sums_hold_for_these_files_and_no_others(dist):
     refused("not in", *release("sums", dist, "*.deb"))
     works(*release("sums", dist, "*.tar.gz", "*.zip", "*.cdx.json"))
@@ -159,6 +184,7 @@ def main():
         dist = folder / "dist"
         archives_depend_on_their_files_alone(binary, dist, folder)
         the_bill_names_what_is_inside(dist)
+        every_crate_inside_comes_with_its_licence(dist)
         sums_hold_for_these_files_and_no_others(dist)
         a_tag_is_the_version_and_the_changelog_knows_it(folder)
     the_workflow_asks_for_what_its_jobs_make()
@@ -169,4 +195,4 @@ if __name__ == "__main__":
         main()
     except Failure as failure:
         sys.exit(f"FAILED  {failure}")
-    print("release: archives, bill of materials and sums are made, and what is wrong is refused")
+    print("release: archives, bill of materials, licences and sums are made, and what is wrong is refused")

@@ -84,7 +84,7 @@ def the_package_holds_what_it_should(package):
         "./usr/share/zsh/vendor-completions/_skynet",
         "./usr/share/fish/vendor_completions.d/skynet.fish",
         "./usr/share/doc/skynet/copyright",
-        "./usr/share/doc/skynet/crates.txt",
+        "./usr/share/doc/skynet/THIRD-PARTY.txt",
         "./usr/share/doc/skynet/changelog.Debian.gz",
         "./usr/share/doc/skynet/docs/protocol.md",
         "./usr/share/doc/skynet/examples/config.toml",
