@@ -31,6 +31,8 @@ struct State {
     /// Bytes that the socket has taken and cannot send, after a write that met that.
     held: usize,
     waker: Option<Waker>,
+    /// Whether the session is to write though the system has not said that it can.
+    insist: bool,
     closing: Option<Closing>,
     /// Whether a write has failed for good.
     lost: bool,
@@ -78,6 +80,30 @@ impl Link {
     /// Goes on with what is left.
     pub fn flush(&self) -> Written {
         self.write(&mut self.state())
+    }
+
+    /// Has the session try to write what is left, though the system has not said that the socket takes
+    /// more: Linux says so only when a third of what it keeps for the client has left, which can be
+    /// more than a megabyte, and minutes for a slow one.
+    pub fn insist(&self) {
+        let mut state = self.state();
+        state.insist = true;
+        wake(&state);
+    }
+
+    /// Goes on with what is left if [`Self::insist`] has been called since; else it is as it was.
+    pub fn flush_insisting(&self) -> Option<Written> {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.insist) {
+            return None;
+        }
+        match self.socket.insist(&state.left) {
+            Ok(written) => state.left.advance(written),
+            // What is wrong with the socket shows where it is waited for.
+            Err(_) => {}
+        }
+        state.held = self.socket.held();
+        Some(Written::Left(state.left.bytes() + state.held))
     }
 
     /// Adds a frame behind what is left, for [`Self::flush`] to write.

@@ -119,8 +119,9 @@ impl Gateway {
     /// Writes to all clients, by `ring` if there is one and with at least `interval` between two
     /// passes, and pings them, for ever.
     pub fn run(self, ring: Option<Ring>, interval: Duration) -> impl Future<Output = ()> {
-        let keepalive = keepalive(self.hub.clone(), self.ping_interval.subscribe());
         let (links, uses_ring) = (self.shared.links.clone(), self.shared.uses_ring.clone());
+        let ping_interval = self.ping_interval.subscribe();
+        let keepalive = keepalive(self.hub.clone(), links.clone(), ping_interval);
         let flusher = Flusher::new(self.hub, links, ring, uses_ring);
         async move {
             // Kept, as it changes the interval.
@@ -146,14 +147,17 @@ impl Gateway {
     }
 }
 
-async fn keepalive(hub: Hub, mut ping_interval: watch::Receiver<Duration>) {
+async fn keepalive(hub: Hub, links: Arc<Links>, mut ping_interval: watch::Receiver<Duration>) {
     loop {
         let interval = *ping_interval.borrow_and_update();
         let mut rounds = tokio::time::interval(interval / ROUNDS_PER_INTERVAL);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = rounds.tick() => hub.ping_round(interval),
+                _ = rounds.tick() => {
+                    let mut unsure = hub.ping_round(interval);
+                    links.for_each(&mut unsure, |&key| key, |_, link| link.insist());
+                }
                 // The sender is the gateway's, whose task this is.
                 Ok(()) = ping_interval.changed() => break,
             }

@@ -179,11 +179,14 @@ impl Session {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let (mut left, mut batches) = (self.link.left()?, 0);
         while left > 0 {
-            match self.link.socket().poll_write_ready(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => return Ok(false),
-            }
-            left = bytes_left(self.link.flush())?;
+            let written = match self.link.socket().poll_write_ready(cx) {
+                Poll::Ready(ready) => ready.map(|()| self.link.flush())?,
+                Poll::Pending => match self.link.flush_insisting() {
+                    Some(written) => written,
+                    None => return Ok(false),
+                },
+            };
+            left = bytes_left(written)?;
             while left == 0 {
                 batches += 1;
                 if batches > BATCHES_PER_TURN {

@@ -7,9 +7,9 @@ use super::tls::Tls;
 use crate::hub::Batch;
 #[cfg(unix)]
 use socket2::SockRef;
-#[cfg(unix)]
-use std::io::Read;
 use std::io::{self, IoSlice};
+#[cfg(unix)]
+use std::io::{Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
@@ -90,6 +90,23 @@ impl Socket {
         }
     }
 
+    /// Takes what it can of what is held back and of `batch`, though the system has not said that it
+    /// takes more; returns how many bytes of `batch`.
+    ///
+    /// # Errors
+    /// It takes nothing, or the connection is broken.
+    pub fn insist(&self, batch: &Batch) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Plain(stream) => {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let count = batch.fill(&mut slices);
+                insist(stream, &slices[..count])
+            }
+            // The rest follows when the record that is held has left.
+            Kind::Tls(tls) => tls.insist().map(|()| 0),
+        }
+    }
+
     /// The system's socket, if what is written to it is what the client reads: through TLS it is not.
     #[cfg(target_os = "linux")]
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -149,6 +166,18 @@ pub(super) fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(read)
     });
     got.map_or(read, Ok)
+}
+
+/// Writes what the system takes, whatever it has said of it.
+#[cfg(unix)]
+pub(super) fn insist(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    (&*SockRef::from(stream)).write_vectored(slices)
+}
+
+/// Elsewhere the system says so as soon as it takes anything.
+#[cfg(not(unix))]
+pub(super) fn insist(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// As on Unix, but that the system is asked again.

@@ -36,6 +36,9 @@ struct Session {
 /// The socket as rustls reads it and writes to it.
 struct Wire<'a>(&'a TcpStream);
 
+/// The socket as it is written to whatever the system has said of it.
+struct Insisting<'a>(&'a TcpStream);
+
 impl Tls {
     pub fn new(stream: TcpStream, mut connection: ServerConnection) -> Self {
         connection.set_buffer_limit(Some(MAX_HELD));
@@ -75,6 +78,11 @@ impl Tls {
         self.session().flush(&self.stream)
     }
 
+    /// As [`Self::flush`], though the system has not said that it takes more.
+    pub fn insist(&self) -> io::Result<()> {
+        self.session().flush_to(&mut Insisting(&self.stream))
+    }
+
     pub fn held(&self) -> usize {
         let session = self.session();
         // A word of TLS itself may wait alone.
@@ -98,8 +106,12 @@ impl Drop for Tls {
 
 impl Session {
     fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+        self.flush_to(&mut Wire(stream))
+    }
+
+    fn flush_to(&mut self, wire: &mut impl Write) -> io::Result<()> {
         while self.connection.wants_write() {
-            self.connection.write_tls(&mut Wire(stream))?;
+            self.connection.write_tls(wire)?;
         }
         self.held = 0;
         Ok(())
@@ -176,6 +188,20 @@ impl Write for Wire<'_> {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for Insisting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        socket::insist(self.0, &[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        socket::insist(self.0, slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {

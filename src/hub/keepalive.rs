@@ -41,6 +41,17 @@ impl State {
         self.keep_total();
     }
 
+    /// Clients that have not answered and whose sockets are full: whether they take anything shows
+    /// only when it is tried, and who does lives.
+    pub fn silent_and_full(&self) -> Vec<ClientKey> {
+        let silent = self.clients.iter().filter(|(_, client)| {
+            client.pings.unanswered > 0
+                && client.outbox.writer == Writer::Session
+                && client.closing.is_none()
+        });
+        silent.map(|(slot, client)| ClientKey::new(slot, client.id)).collect()
+    }
+
     /// Takes note of a pong. Any pong proves that the client lives; the one that answers the last
     /// ping also tells how long it took, which is returned.
     pub fn pong(&mut self, key: ClientKey, payload: &[u8], now: Instant) -> Option<Duration> {

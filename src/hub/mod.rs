@@ -326,9 +326,14 @@ impl Hub {
     }
 
     /// Pings the clients that have not been pinged for `interval`; closes those that are gone.
-    pub fn ping_round(&self, interval: Duration) {
+    /// Returns those whose answer may stand behind what their full sockets still hold: they are
+    /// to be written to before the next round, whether or not the system says that they can be.
+    pub fn ping_round(&self, interval: Duration) -> Vec<ClientKey> {
         let now = Instant::now();
-        self.with_jobs(|state| state.ping_round(interval, now));
+        self.with_jobs(|state| {
+            state.ping_round(interval, now);
+            state.silent_and_full()
+        })
     }
 
     /// Takes note of a pong; returns the round trip if it answers the last ping.

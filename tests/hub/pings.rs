@@ -68,6 +68,32 @@ async fn a_client_that_stops_reading_its_replies_is_closed_with_4001() {
     .await;
 }
 
+/// Linux keeps megabytes for a client, says that it takes more only when a third of them have left, and
+/// a pong comes behind all of them: a client that took 25 kB a second once counted as gone.
+#[tokio::test]
+async fn a_client_that_takes_little_at_a_time_stays_however_late_its_pongs_are() {
+    with_app(pinging(Duration::from_millis(500)), async |app| {
+        for _ in 0..12 {
+            // Gone before it is missed.
+            let mut publisher = app.client().await;
+            for _ in 0..10 {
+                publisher.publish("\"x\"", &format!("\"{}\"", "m".repeat(100_000))).await;
+            }
+        }
+        let mut client = app.client().await;
+        client.write(&masked(TEXT, br#"{"type":"open","channel":"x","last":120}"#)).await;
+        // A tenth of a megabyte every 200 ms: for each third of what the system keeps, many pings.
+        let mut pace = interval(Duration::from_millis(200));
+        for _ in 0..30 {
+            pace.tick().await;
+            let frame = client.frame().await;
+            assert!(matches!(frame.opcode, TEXT | PING), "{:?}", frame.close());
+        }
+        assert_eq!(app.stats().clients, 1);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn two_missed_pings_close_with_4001() {
     with_app(pinging(Duration::from_millis(200)), async |app| {
