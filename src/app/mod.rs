@@ -280,7 +280,7 @@ impl App {
 
     fn metrics_page(&self) -> poem::RouteMethod {
         let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
-        let in_force = self.reloader.in_force();
+        let (in_force, certificates) = (self.reloader.in_force(), self.listening.certificates());
         ops::metrics(self.metrics.clone(), move || Readings {
             hub: hub.stats(),
             capacities: capacities(&in_force.borrow().config),
@@ -289,6 +289,7 @@ impl App {
             api_auth_failures: access.as_ref().map_or(0, Access::failures),
             api_held_back: access.as_ref().map_or(0, Access::turned_away),
             addresses_forgotten: gateway.addresses_forgotten(),
+            certificates: certificates.iter().map(|of| (of.listener(), of.not_after())).collect(),
         })
     }
 }

@@ -73,6 +73,8 @@ struct Served {
     config: Arc<ServerConfig>,
     /// Of both files, to know them again.
     digest: [u8; 32],
+    /// Until when the listener's own certificate holds: seconds since 1970 UTC.
+    not_after: u64,
 }
 
 impl Certificates {
@@ -106,6 +108,17 @@ impl Certificates {
     /// The section of the settings that names the files, such as `hub.tls`.
     pub fn section(&self) -> &'static str {
         self.files.section
+    }
+
+    /// The listener that is served with them, by its name: `hub` or `admin`.
+    pub fn listener(&self) -> &'static str {
+        let section = self.section();
+        section.strip_suffix(".tls").unwrap_or(section)
+    }
+
+    /// Until when the certificate that is served holds: seconds since 1970 UTC.
+    pub fn not_after(&self) -> u64 {
+        self.current().not_after
     }
 
     /// What a connection is to be served with.
@@ -169,11 +182,13 @@ impl TlsFiles {
         })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         self.warn_of_dates(&leaf);
+        self.warn_of_readers();
         let mut digest = Sha256::new();
         for text in [certificate_text, key_text] {
             digest.update(Sha256::digest(text));
         }
-        Ok(Served { config: Arc::new(config), digest: digest.finalize().into() })
+        let not_after = leaf.tbs_certificate().validity().not_after.to_unix_duration().as_secs();
+        Ok(Served { config: Arc::new(config), digest: digest.finalize().into(), not_after })
     }
 
     fn warn_of_dates(&self, leaf: &Certificate) {
@@ -188,6 +203,22 @@ impl TlsFiles {
             warn!(setting = self.section, %file, %from, "the certificate does not apply yet; clients will refuse it");
         }
     }
+
+    /// A key that every user of the machine can read is served all the same: where a container or a
+    /// volume sets the mode, the owner cannot.
+    #[cfg(unix)]
+    fn warn_of_readers(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&self.key).map_or(0, |of| of.permissions().mode());
+        if mode & 0o004 != 0 {
+            let (setting, file) = (format!("{}.key", self.section), self.key.display());
+            warn!(setting, %file, "every user of this machine may read the private key; `chmod o-r` ends that");
+        }
+    }
+
+    /// Other systems have other rights.
+    #[cfg(not(unix))]
+    fn warn_of_readers(&self) {}
 
     fn error(&self, name: &str, path: &Path, what: String) -> TlsError {
         TlsError { setting: format!("{}.{name}", self.section), path: path.to_owned(), what }

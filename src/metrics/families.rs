@@ -37,7 +37,7 @@ impl Families {
         self.add(MetricType::GAUGE, name, help, vec![gauge(&[], value)]);
     }
 
-    /// A gauge for each value of one label.
+    /// A gauge for each value of one label. A family of none is left out.
     pub fn gauges<'a>(
         &mut self,
         name: &str,

@@ -361,6 +361,7 @@ mod tests {
             api_auth_failures: 0,
             api_held_back: 0,
             addresses_forgotten: 0,
+            certificates: Vec::new(),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Readings {
     pub api_held_back: u64,
     /// Addresses whose pace was forgotten to make room for that of others.
     pub addresses_forgotten: u64,
+    /// Listeners that speak TLS, and until when their certificates hold: seconds since 1970 UTC.
+    pub certificates: Vec<(&'static str, u64)>,
 }
 
 /// What there is room for, by the settings that apply.
@@ -81,6 +83,15 @@ impl Readings {
         ] {
             to.gauge(&format!("skynet_{name}"), help, value);
         }
+        to.gauges(
+            "skynet_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate that a listener serves expires; seconds since 1970 UTC.",
+            "listener",
+            // Of a time that no figure here reaches it is told that it is far.
+            self.certificates
+                .iter()
+                .map(|&(of, at)| (of, usize::try_from(at).unwrap_or(usize::MAX))),
+        );
     }
 
     fn limits(&self, to: &mut Families) {

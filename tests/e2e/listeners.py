@@ -15,6 +15,7 @@ import tempfile
 sys.dont_write_bytecode = True
 
 import websockets  # noqa: E402
+from certificate import certificate  # noqa: E402
 from stage import DEADLINE_S, Failure, Server  # noqa: E402
 
 TOKEN = "the-owner-of-this-test-0123456789"
@@ -23,20 +24,6 @@ TOKEN = "the-owner-of-this-test-0123456789"
 def check(condition, expectation, *seen):
     if not condition:
         raise Failure("; ".join([expectation, *map(str, seen)]))
-
-
-def certificate(folder):
-    """Makes a certificate for localhost; returns its file and its key's."""
-    files = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        + ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        + ["-out", str(files[0]), "-keyout", str(files[1])],
-        check=True,
-        capture_output=True,
-        timeout=DEADLINE_S,
-    )
-    return files
 
 
 def curl(*arguments):
@@ -66,7 +53,7 @@ async def talk(url, trust):
 
 
 def computers_and_browsers_reach_the_hub_over_tls(binary, folder):
-    chain, key = certificate(folder)
+    chain, key = certificate(folder, "localhost", "127.0.0.1")
     settings = {"HUB__TLS__CERTIFICATE": str(chain), "HUB__TLS__KEY": str(key)}
     with Server(binary, **settings) as server:
         trust = ssl.create_default_context(cafile=str(chain))

@@ -2,7 +2,8 @@
 
 Starts the release binary with a token on /metrics and a few channels counted one by one, and Debian's
 Prometheus with the configuration and the rules of `grafana/prometheus`; has an evening's incidents
-happen (incidents.py) among computers that talk (crowd.py), and the hub start anew among them. Then every
+happen (incidents.py) among computers that talk (crowd.py), and the hub start anew among them. A second hub, which
+speaks TLS to players, is scraped beside it. Then every
 expression of every panel, variable, annotation and rule goes through Prometheus's HTTP API. It fails with
 a list of all that is wrong:
 
@@ -14,7 +15,7 @@ a list of all that is wrong:
 - promtool finds fault with what the hub exports.
 
 Usage: observe.py PATH_OF_THE_BINARY
-Needs the Python packages websockets and ruamel.yaml, and Debian's package prometheus.
+Needs the Python packages websockets and ruamel.yaml, and Debian's packages prometheus and openssl.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -31,6 +33,7 @@ sys.dont_write_bytecode = True
 import incidents  # noqa: E402
 import names  # noqa: E402
 import prom  # noqa: E402
+from certificate import certificate  # noqa: E402
 from crowd import Crowd  # noqa: E402
 from dashboards import Values, all_dashboards  # noqa: E402
 from stage import DEADLINE_S, Failure, Server  # noqa: E402
@@ -54,8 +57,8 @@ CONFIG = """
 [metrics]
 channels = ["chat", "doors", 5, "farm/wheat", "lamps (hall)"]
 """
-# Only the hub that names channels has them.
-ONE_BY_ONE = "skynet_channel_"
+# Only the hub that names channels has them, and only one that speaks TLS.
+ONE_BY_ONE, OF_TLS = "skynet_channel_", "skynet_tls_"
 # Families that no dashboard shows, each with the reason.
 NOT_SHOWN = {}
 # What is read for names: text that tells an owner which metrics there are.
@@ -219,6 +222,16 @@ class Proof:
                 self.wrong.append(f"grafana/dashboards: {family} {problem}")
 
 
+@contextlib.contextmanager
+def with_a_certificate(binary):
+    """A hub that speaks TLS to players; its metrics are had as those of the other."""
+    with tempfile.TemporaryDirectory(prefix="skynet-observe-") as folder:
+        chain, key = certificate(pathlib.Path(folder), "localhost")
+        tls = {"HUB__TLS__CERTIFICATE": str(chain), "HUB__TLS__KEY": str(key)}
+        with Server(binary, ["--config", "skynet.toml"], {"skynet.toml": CONFIG}, **SETTINGS, **tls) as server:
+            yield server
+
+
 def scrape(server, token=None):
     """The text of /metrics, which promtool must find good."""
     status, text = incidents.Hub(server, token).call("GET", "/metrics", token=token, wanted=200)
@@ -273,10 +286,10 @@ class Restartable:
 
 
 def as_it_is_shipped(binary, families):
-    """Without any setting /metrics is open, and has all but the channels one by one."""
+    """Without any setting /metrics is open, and has all but the channels one by one and the certificates."""
     with Server(binary) as server:
         there = scrape(server)
-    wanted = {name for name in families.types if not name.startswith(ONE_BY_ONE)}
+    wanted = {name for name in families.types if not name.startswith((ONE_BY_ONE, OF_TLS))}
     if there.types.keys() != wanted:
         raise Failure(f"/metrics without a setting differs by {there.types.keys() ^ wanted}")
 
@@ -285,7 +298,7 @@ def main():
     if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_file():
         sys.exit("Usage: observe.py PATH_OF_THE_BINARY")
     prom.need("promtool")
-    with Restartable(sys.argv[1]) as running:
+    with Restartable(sys.argv[1]) as running, with_a_certificate(sys.argv[1]) as encrypted:
         hub = incidents.Hub(running.server, TOKEN)
         hub.call("GET", "/metrics", token=None, wanted=401)
 
@@ -293,10 +306,13 @@ def main():
             running.restart()
             hub.server = running.server
 
-        with prom.Prometheus(hub.server.admin, TOKEN) as prometheus:
+        with prom.Prometheus(hub.server.admin, TOKEN, beside=[encrypted.admin]) as prometheus:
             start, end = evening(prometheus, hub, restart)
             print(f"ok      an evening of {end - start:.0f} s is scraped", flush=True)
-            families = scrape(hub.server, TOKEN)
+            families = scrape(encrypted, TOKEN)
+            wanted = {name for name in families.types if not name.startswith(OF_TLS)}
+            if (there := scrape(hub.server, TOKEN).types.keys()) != wanted:
+                raise Failure(f"with TLS and without the metrics differ by {there ^ wanted}")
             as_it_is_shipped(sys.argv[1], families)
             print(f"ok      promtool finds no fault with {len(families.types)} families", flush=True)
             proof = Proof(prometheus, (start, end), families)

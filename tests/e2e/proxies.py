@@ -31,6 +31,7 @@ from websockets.sync.client import connect
 
 sys.dont_write_bytecode = True
 
+from certificate import certificate  # noqa: E402
 from stage import DEADLINE_S, Failure, Lines, Server, abridged  # noqa: E402
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "hosting.md"
@@ -342,15 +343,6 @@ SCENES = [
 ]
 
 
-def certificate(folder):
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}",
-         "-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")],
-        check=True, capture_output=True, timeout=DEADLINE_S,
-    )  # fmt: skip
-
-
 def play(make, binary, trust, *more):
     port = free_port()
 
@@ -366,7 +358,7 @@ def play(make, binary, trust, *more):
 
     with tempfile.TemporaryDirectory(prefix=f"skynet-{make.__name__}-") as folder:
         folder = pathlib.Path(folder)
-        certificate(folder)
+        certificate(folder, NAME)
         with hub() as first, make(folder, first) as proxy:
             name = make.__name__.replace("_", " ")
             for scene in [*SCENES, *more]:

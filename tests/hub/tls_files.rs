@@ -87,6 +87,26 @@ async fn a_hub_does_not_start_without_the_certificate_that_it_was_told_of() {
     assert!(said.contains(&error), "{said}");
 }
 
+/// The warnings of a hub that was started with these files and stopped.
+#[cfg(unix)]
+async fn warnings_with(files: &Files) -> Vec<Json> {
+    let (certificate, key) = (files.certificate(), files.key());
+    let text = |path: &std::path::Path| path.to_str().expect("a path in UTF-8").to_owned();
+    let mut process = Process::start(&[
+        ("SKYNET_HUB__TLS__CERTIFICATE", &text(&certificate)),
+        ("SKYNET_HUB__TLS__KEY", &text(&key)),
+    ]);
+    process.signal("TERM");
+    assert!(process.exit().await.success());
+    let log = process.log();
+    log.into_iter().filter(|line| text_of(line, "level") == "WARN").collect()
+}
+
+#[cfg(unix)]
+fn text_of(line: &Json, key: &str) -> String {
+    line.get(key).and_then(Json::as_text).unwrap_or_default()
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_certificate_out_of_its_time_is_served_with_a_warning() {
@@ -97,21 +117,25 @@ async fn a_certificate_out_of_its_time_is_served_with_a_warning() {
         let (files, _) = Files::new();
         let made = made_for(years);
         files.write(&made.certificate, &made.key);
-        let (certificate, key) = (files.certificate(), files.key());
-        let text = |path: &std::path::Path| path.to_str().expect("a path in UTF-8").to_owned();
-        let mut process = Process::start(&[
-            ("SKYNET_HUB__TLS__CERTIFICATE", &text(&certificate)),
-            ("SKYNET_HUB__TLS__KEY", &text(&key)),
-        ]);
-        process.signal("TERM");
-        assert!(process.exit().await.success());
-        let log = process.log();
-        let warned = log.iter().any(|line| {
-            let is = |key: &str, begins: &str| {
-                line.get(key).and_then(Json::as_text).is_some_and(|text| text.starts_with(begins))
-            };
-            is("level", "WARN") && is("message", warning) && is("setting", "hub.tls")
-        });
-        assert!(warned, "{warning}: {log:?}");
+        let warned = warnings_with(&files).await;
+        let is = |line: &Json| {
+            text_of(line, "message").starts_with(warning) && text_of(line, "setting") == "hub.tls"
+        };
+        assert!(warned.iter().any(is), "{warning}: {warned:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_key_that_everybody_may_read_is_served_with_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (files, _) = Files::new();
+    for (mode, expected) in [(0o644, true), (0o640, false)] {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(files.key(), mode).expect("it is the test's");
+        let warned = warnings_with(&files).await;
+        let is = |line: &Json| text_of(line, "setting") == "hub.tls.key";
+        assert_eq!(warned.iter().any(is), expected, "{warned:?}");
     }
 }

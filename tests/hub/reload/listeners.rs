@@ -10,10 +10,14 @@ use crate::{
         TestApp,
         http::sample,
         raw::{Raw, upgrade},
-        tls::{Files, Trust, made},
+        tls::{Files, Trust, made, made_for},
         with_app,
     },
 };
+
+/// Until when the certificate that the hub serves holds, as the metrics have it.
+const EXPIRY: (&str, &[(&str, &str)]) =
+    ("skynet_tls_certificate_expiry_timestamp_seconds", &[("listener", "hub")]);
 
 fn with_files(files: &Files, more: &str) -> String {
     let (certificate, key) = (files.certificate(), files.key());
@@ -29,8 +33,9 @@ async fn renewed_certificates_are_served_and_bad_ones_refuse_the_whole_reload() 
         let mut before = old.client(app.hub()).await;
         before.open("\"x\"").await;
         assert_eq!(reloaded(app).await["applied"], json!([]), "the files are what they were");
+        app.metric_is(EXPIRY.0, EXPIRY.1, 67_090_118_400.0).await;
 
-        let new = made();
+        let new = made_for(2020..4000);
         files.write(&new.certificate, &new.key);
         let report = reloaded(app).await;
         let named = json!(["hub.tls.certificate"]);
@@ -41,6 +46,8 @@ async fn renewed_certificates_are_served_and_bad_ones_refuse_the_whole_reload() 
         assert_eq!(before.event().await.number_of("message"), 1.0);
         let stream = TcpStream::connect(app.hub()).await.expect("connects");
         assert!(old.try_over(stream).await.is_err(), "the old certificate is gone");
+        const NEW_YEAR_OF_4000: f64 = 64_060_588_800.0;
+        app.metric_is(EXPIRY.0, EXPIRY.1, NEW_YEAR_OF_4000).await;
 
         // The certificate of a key that is another's, beside a limit that could apply.
         files.write(&made().certificate, &new.key);
@@ -53,6 +60,7 @@ async fn renewed_certificates_are_served_and_bad_ones_refuse_the_whole_reload() 
             refused.body
         );
         assert_eq!(super::setting(app, "limits.ping_interval").await["value"], "\"25s\"");
+        assert_eq!(app.metric(EXPIRY.0, EXPIRY.1).await, NEW_YEAR_OF_4000, "what is served counts");
         trust.client(app.hub()).await.publish("\"x\"", "2").await;
         assert_eq!(before.event().await.number_of("message"), 2.0);
     })
