@@ -226,20 +226,11 @@ mod sys {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::hub::HubLimits;
+    use crate::hub::LIMITS;
     use std::os::unix::net::UnixDatagram;
 
     fn hub() -> Hub {
-        Hub::new(HubLimits {
-            max_clients: 1,
-            max_channels_per_client: 1,
-            total_open_channels: 1,
-            max_message_bytes: 4096,
-            max_queue_bytes: 8192,
-            total_queue_bytes: 8192,
-            max_log_messages: 1,
-            max_log_bytes: 8192,
-        })
+        Hub::new(LIMITS)
     }
 
     /// A supervisor's socket, and who talks to it.

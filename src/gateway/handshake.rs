@@ -180,6 +180,9 @@ struct Newcomer {
 }
 
 /// Waits for the upgrade, and serves the client from then on.
+///
+/// From joining to having a link there is no `await`, and so no turn of the flusher on this program's
+/// one thread: what it would be told to send or to close in between could not reach the client.
 async fn serve(shared: Arc<Shared>, newcomer: Newcomer, upgrade: OnUpgrade) {
     // A client that has gone in the meantime has not been one.
     let Ok(upgraded) = upgrade.await else { return };

@@ -13,7 +13,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(super) const LIMITS: HubLimits = HubLimits {
+/// Limits for tests: small where a test has to reach them.
+pub(crate) const LIMITS: HubLimits = HubLimits {
     max_clients: 100,
     max_channels_per_client: 3,
     total_open_channels: 300,

@@ -53,6 +53,8 @@ mod taps;
 
 pub use bans::{Ban, BanTarget, MAX_BANS};
 pub use batch::Batch;
+#[cfg(test)]
+pub(crate) use bench::LIMITS;
 pub use changing::TOKEN_GONE;
 pub use channels::ChannelView;
 pub use clients::{

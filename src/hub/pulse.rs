@@ -14,22 +14,13 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hub, HubLimits};
+    use super::super::{Hub, LIMITS};
     use futures_util::FutureExt;
     use std::pin::pin;
 
     #[tokio::test]
     async fn a_pulse_is_a_turn_of_the_flusher_and_nothing_less() {
-        let hub = Hub::new(HubLimits {
-            max_clients: 1,
-            max_channels_per_client: 1,
-            total_open_channels: 1,
-            max_message_bytes: 4096,
-            max_queue_bytes: 8192,
-            total_queue_bytes: 8192,
-            max_log_messages: 1,
-            max_log_bytes: 8192,
-        });
+        let hub = Hub::new(LIMITS);
         for _ in 0..3 {
             let (mut first, mut second) = (pin!(hub.pulse()), pin!(hub.pulse()));
             assert!(first.as_mut().now_or_never().is_none(), "nobody has taken a turn");

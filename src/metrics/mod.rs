@@ -328,22 +328,12 @@ fn method_label(method: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Hub, HubLimits, Source, Stats, Totals};
+    use crate::hub::{Hub, LIMITS, Source, Stats, Totals};
     use crate::protocol::ChannelName;
     use std::collections::HashSet;
 
     fn readings(totals: Totals, counted: &[ChannelName]) -> Readings {
-        let limits = HubLimits {
-            max_clients: 1,
-            max_channels_per_client: 1,
-            total_open_channels: 1,
-            max_message_bytes: 4096,
-            max_queue_bytes: 8192,
-            total_queue_bytes: 8192,
-            max_log_messages: 1,
-            max_log_bytes: 8192,
-        };
-        let hub = Hub::new(limits);
+        let hub = Hub::new(LIMITS);
         hub.count_channels(counted.to_vec());
         let capacities = Capacities {
             clients: 1,
