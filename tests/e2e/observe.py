@@ -3,7 +3,7 @@
 Starts the release binary with a token on /metrics and a few channels counted one by one, and Debian's
 Prometheus with the configuration and the rules of `grafana/prometheus`; has an evening's incidents
 happen (incidents.py) among computers that talk (crowd.py), and the hub start anew among them. A second hub, which
-speaks TLS to players, is scraped beside it. Then every
+speaks TLS to players, is scraped by a Prometheus of its own and asked what is of TLS. Then every
 expression of every panel, variable, annotation and rule goes through Prometheus's HTTP API. It fails with
 a list of all that is wrong:
 
@@ -112,8 +112,8 @@ def has_values(series):
 class Proof:
     """What is asked, and everything that is wrong with the answers."""
 
-    def __init__(self, prometheus, span, families):
-        self._prometheus, self._families = prometheus, families
+    def __init__(self, prometheus, of_tls, span, families):
+        self._prometheus, self._of_tls, self._families = prometheus, of_tls, families
         self._start, self._end = span
         self.wrong, self._asked = [], set()
         # What the dashboards name in their expressions.
@@ -132,11 +132,12 @@ class Proof:
         if (text, instant) in self._asked:
             return
         self._asked.add((text, instant))
+        prometheus = self._of_tls if OF_TLS in text else self._prometheus
         try:
             if instant:
-                data = bool(self._prometheus.at(text, self._end))
+                data = bool(prometheus.at(text, self._end))
             else:
-                data = has_values(self._prometheus.over(text, self._start, self._end))
+                data = has_values(prometheus.over(text, self._start, self._end))
         except Failure as failure:
             self.wrong.append(f"{where}: {failure}\n          {text}")
             return
@@ -306,7 +307,10 @@ def main():
             running.restart()
             hub.server = running.server
 
-        with prom.Prometheus(hub.server.admin, TOKEN, beside=[encrypted.admin]) as prometheus:
+        with (
+            prom.Prometheus(hub.server.admin, TOKEN) as prometheus,
+            prom.Prometheus(encrypted.admin, TOKEN, instance=hub.server.admin) as of_tls,
+        ):
             start, end = evening(prometheus, hub, restart)
             print(f"ok      an evening of {end - start:.0f} s is scraped", flush=True)
             families = scrape(encrypted, TOKEN)
@@ -315,7 +319,7 @@ def main():
                 raise Failure(f"with TLS and without the metrics differ by {there ^ wanted}")
             as_it_is_shipped(sys.argv[1], families)
             print(f"ok      promtool finds no fault with {len(families.types)} families", flush=True)
-            proof = Proof(prometheus, (start, end), families)
+            proof = Proof(prometheus, of_tls, (start, end), families)
             for dashboard in all_dashboards():
                 proof.dashboard(dashboard)
             proof.rules()

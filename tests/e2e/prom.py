@@ -45,8 +45,8 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def scrape_config(targets, token_file, folder, scrape_s):
-    """The repository's configuration with the hubs at `targets`; rules are looked for where they are."""
+def scrape_config(target, instance, token_file, folder, scrape_s):
+    """The repository's configuration with the hub at `target`, which is called `instance`; rules are looked for where they are."""
     text = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
     if token_file is not None:
         # The lines about the token are there as a comment: exactly those are taken in.
@@ -64,7 +64,7 @@ def scrape_config(targets, token_file, folder, scrape_s):
     jobs = [job for job in config["scrape_configs"] if job["job_name"] == "skynet"]
     if len(jobs) != 1 or len(jobs[0].get("static_configs", [])) != 1:
         raise Failure("prometheus.yml has not one job named skynet with one list of targets")
-    jobs[0]["static_configs"][0]["targets"] = targets
+    jobs[0]["static_configs"] = [{"targets": [target], "labels": {"instance": instance}}]
     config["scrape_configs"] = jobs
     if "rule_files" not in config:
         raise Failure("prometheus.yml names no rules")
@@ -94,11 +94,12 @@ def rule_files(folder):
 
 
 class Prometheus:
-    """Debian's Prometheus, scraping the hub at `target` every `scrape_s`, and others beside it, from
-    `__enter__` to `__exit__`."""
+    """Debian's Prometheus, scraping the hub at `target` every `scrape_s`, from `__enter__` to `__exit__`.
+    `instance` is what it calls the hub, its address if nothing is given."""
 
-    def __init__(self, target, token=None, scrape_s=1, beside=()):
-        self._targets, self._token, self.scrape_s = [target, *beside], token, scrape_s
+    def __init__(self, target, token=None, scrape_s=1, instance=None):
+        self._target, self._token, self.scrape_s = target, token, scrape_s
+        self._instance = instance or target
         self._folder = tempfile.TemporaryDirectory(prefix="skynet-prometheus-")
         self._process = None
         self.address = None
@@ -122,7 +123,7 @@ class Prometheus:
             token_file.write_text(self._token, encoding="utf-8")
         config = folder / "prometheus.yml"
         config.write_text(
-            json.dumps(scrape_config(self._targets, token_file, folder, self.scrape_s)),
+            json.dumps(scrape_config(self._target, self._instance, token_file, folder, self.scrape_s)),
             encoding="utf-8",
         )
         self.address = f"127.0.0.1:{free_port()}"
@@ -209,7 +210,6 @@ class Prometheus:
         self.wait(done, "two scrapes of the hub")
 
     def scrapes(self):
-        """The times of the last scrapes of the hub that succeeded."""
-        of_the_hub = f'{{job="skynet", instance="{self._targets[0]}"}}'
-        data = self.ask("query", query=f"up{of_the_hub}[10m]")["result"]
+        """The times of the last scrapes that succeeded."""
+        data = self.ask("query", query='up{job="skynet"}[10m]')["result"]
         return [float(at) for series in data for at, up in series["values"] if up == "1"]
