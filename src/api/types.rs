@@ -1,5 +1,6 @@
 //! Small types of parameters and answers that the framework does not have.
 
+use crate::network;
 use crate::protocol::ChannelName;
 use ipnet::IpNet;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
@@ -10,7 +11,6 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -233,15 +233,12 @@ plain_type!(Network, text(MAX_PLAIN, "192.0.2.0/24"));
 impl Network {
     /// Reads an address, or a network as CIDR has it.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.parse::<IpAddr>() {
-            Ok(address) => Some(Self(address.to_canonical().into())),
-            Err(_) => text.parse::<IpNet>().ok().map(|network| Self(network.trunc())),
-        }
+        network::parse(text).ok().map(Self)
     }
 
     /// What is allowed, in words.
     pub const ALLOWED: &str = "it must be an address such as 192.0.2.7, or a network such as \
-                               192.0.2.0/24";
+                               192.0.2.0/24, which is ::ffff:192.0.2.0/120";
 }
 
 impl ParseFromParameter for Network {
@@ -309,6 +306,8 @@ mod tests {
         assert_eq!(network("192.0.2.7").as_deref(), Some("192.0.2.7/32"));
         assert_eq!(network("::ffff:192.0.2.7").as_deref(), Some("192.0.2.7/32"));
         assert_eq!(network("192.0.2.7/24").as_deref(), Some("192.0.2.0/24"));
+        assert_eq!(network("::ffff:192.0.2.7/120").as_deref(), Some("192.0.2.0/24"));
+        assert_eq!(network("::ffff:192.0.2.0/24"), None);
         assert_eq!(network("192.0.2.0/33"), None);
         assert_eq!(network("everybody"), None);
     }

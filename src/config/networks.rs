@@ -1,31 +1,22 @@
 //! Networks, as a list or as the text of an environment variable.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::{Deserializer, de};
 
 use super::{lists, units::quoted};
+use crate::network;
 
-/// Reads a list of networks, or a text that holds them separated by commas. An address alone is the
-/// network of that address; bits beyond the length of a network do not count.
+/// Reads a list of networks, or a text that holds them separated by commas.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<IpNet>, D::Error> {
     let networks = lists::deserialize(deserializer)?;
-    networks.iter().map(|spelled| network(&spelled.text).map_err(de::Error::custom)).collect()
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let trimmed = text.trim();
-    let address = trimmed.parse::<IpAddr>().map(IpNet::from);
-    trimmed.parse::<IpNet>().or(address).map(|network| network.trunc()).map_err(|_| {
-        format!(
-            "holds {}, which is not a network; write addresses with the length of the network, such \
-             as 10.0.0.0/8 or fd00::/8, or an address alone",
-            quoted(text)
-        )
-    })
+    let networks = networks.iter().map(|spelled| {
+        network::parse(&spelled.text).map_err(|why| {
+            de::Error::custom(format_args!("holds {}, which is {why}", quoted(&spelled.text)))
+        })
+    });
+    networks.collect()
 }
 
 #[cfg(test)]
@@ -44,6 +35,9 @@ mod tests {
         assert_eq!(read(r#"["10.1.2.3/8", "::1"]"#), Ok(both.clone()));
         assert_eq!(read(r#""10.0.0.0/8, ::1""#), Ok(both));
         assert_eq!(read("\"\""), Ok(vec![]));
+        assert_eq!(read(r#"["::ffff:10.1.2.3/104"]"#), Ok(vec!["10.0.0.0/8".to_owned()]));
+        let short = read(r#""::ffff:10.0.0.0/8""#).unwrap_err();
+        assert!(short.contains("/8\", which is an IPv4 address written as"), "{short}");
         for json in [r#"["proxy.example"]"#, r#""10.0.0.0/33""#, r#"["*"]"#, r#"["10.0.0.1:80"]"#] {
             assert!(read(json).unwrap_err().contains("not a network"), "{json}");
         }

@@ -19,7 +19,7 @@ pub enum BanTarget {
     /// Clients that prove this name by their token.
     Token(String),
     /// Clients from this network. A whole Minecraft server is one address.
-    Network(IpNet),
+    Network(#[serde(deserialize_with = "crate::network::deserialize")] IpNet),
 }
 
 /// A ban.

@@ -48,6 +48,21 @@ async fn a_banned_network_is_warned_of_when_clients_were_in_it() {
 }
 
 #[tokio::test]
+async fn a_ban_of_an_ipv4_network_in_ipv6_spelling_concerns_those_who_are_in_it() {
+    with_app(config(), async |app| {
+        let owner = Caller::owner(app);
+        let mut client = app.client().await;
+        let short = r#"{"address":"::ffff:127.0.0.0/8"}"#;
+        let refused = owner.tell("POST", "/bans", "", short).await;
+        assert_eq!(problem(&refused, 400, Some("address")), "invalid_body");
+        let made = owner.post("/bans", r#"{"address":"::ffff:127.0.0.0/120"}"#, 201).await;
+        assert_eq!(made["ban"]["address"], "127.0.0.0/24");
+        banned(&mut client, "banned by the owner of the server").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn bans_are_kept_in_the_file_and_a_file_that_cannot_be_written_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bans.json");
