@@ -37,8 +37,12 @@ impl<'a> Object<'a> {
 
     /// A channel's name, if the member is one.
     pub fn channel(&self, key: &str) -> Option<ChannelName> {
+        let limits = match kind(self) {
+            Some(CommandKind::Close) => LIMITS.to_close(),
+            _ => LIMITS,
+        };
         match self.get(key)? {
-            Value::String(text) if text.len() <= LIMITS.max_channel_name_bytes => {
+            Value::String(text) if text.len() <= limits.max_channel_name_bytes => {
                 Some(ChannelName::from_text(text))
             }
             _ => ChannelName::from_number(self.number(key)?),

@@ -64,6 +64,7 @@ fn packed(limits: &LimitsConfig) -> u64 {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::protocol::{self, RefusalReason};
 
     #[test]
     fn what_is_set_is_what_is_read() {
@@ -78,5 +79,32 @@ mod tests {
         assert_eq!((limits.rate().per_second, limits.rate().burst), (1_000_000, 7));
         assert_eq!(limits.max_frame_bytes(), 1 << 20);
         assert_eq!(limits.command().max_channel_name_bytes, 9);
+    }
+
+    #[test]
+    fn a_channel_of_any_name_that_the_configuration_has_ever_allowed_can_be_closed() {
+        for message_bytes in [4096, 128 * 1024 + 15] {
+            let mut config = Config::default();
+            config.limits.max_message_bytes = message_bytes;
+            config.limits.max_channel_name_bytes = message_bytes / 16;
+            config.validate().unwrap();
+            config.limits.max_channel_name_bytes += 1;
+            config.validate().unwrap_err();
+            config.limits.max_channel_name_bytes = 1;
+            let lowered = SessionLimits::new(&config.limits).command();
+            let name = "n".repeat(message_bytes / 16);
+            let parsed = |kind: &str, name: &str| {
+                let text = format!(r#"{{"type":"{kind}","channel":"{name}"}}"#);
+                protocol::command::parse(&text, lowered).map(drop).map_err(|refusal| refusal.reason)
+            };
+            assert_eq!(parsed("close", &name), Ok(()));
+            let limit = message_bytes / 16;
+            let longer = RefusalReason::ChannelName { bytes: limit + 1, limit };
+            assert_eq!(parsed("close", &format!("{name}n")), Err(longer));
+            assert!(parsed("open", &name).is_err());
+            let cbor =
+                [b"\x82\x65close\x79", &(limit as u16).to_be_bytes()[..], name.as_bytes()].concat();
+            assert!(protocol::cbor::parse(&cbor, lowered).is_ok());
+        }
     }
 }

@@ -93,7 +93,18 @@ impl CommandLimits {
     pub fn new(max_channel_name_bytes: usize, max_message_bytes: usize) -> Self {
         Self { max_channel_name_bytes, max_event_bytes: max_message_bytes - EVENT_RESERVE_BYTES }
     }
+
+    /// Those for the name of a channel that is to be closed, which may have been opened when longer
+    /// ones were allowed: as long as any may be.
+    pub(crate) fn to_close(self) -> Self {
+        let longest = (self.max_event_bytes + EVENT_RESERVE_BYTES) / MESSAGE_TO_NAME;
+        Self { max_channel_name_bytes: longest.max(self.max_channel_name_bytes), ..self }
+    }
 }
+
+/// Whatever the configuration says, the largest message is so many times as long as the longest name
+/// of a channel: a name may grow sixfold in JSON, and an error that holds it is a frame too.
+const MESSAGE_TO_NAME: usize = 16;
 
 /// Longest piece of a client's own text that an error repeats, in characters.
 pub(super) const MAX_QUOTED: usize = 64;
@@ -126,7 +137,7 @@ fn command(
     check_depth(text)?;
     Ok(match kind {
         CommandKind::Open => Command::Open(channel(fields, limits)?, OpenOptions::read(fields)?),
-        CommandKind::Close => Command::Close(channel(fields, limits)?),
+        CommandKind::Close => Command::Close(channel(fields, limits.to_close())?),
         CommandKind::Message => Command::Message(message(fields, text.len(), limits)?),
         CommandKind::Log => Command::Log(log(fields, limits)?),
         CommandKind::Ping => Command::Ping,

@@ -25,7 +25,7 @@ pub fn parse(bytes: &[u8], limits: CommandLimits) -> Result<Request, Refusal> {
     let (kind, left) = begin(&mut reader).map_err(Refusal::from)?;
     let command = match kind {
         CommandKind::Open => channel(&mut reader, limits).map(|name| Command::Open(name, None)),
-        CommandKind::Close => channel(&mut reader, limits).map(Command::Close),
+        CommandKind::Close => channel(&mut reader, limits.to_close()).map(Command::Close),
         _ => message(&mut reader, limits).map(Command::Message),
     };
     command

@@ -91,6 +91,7 @@ async fn limits_apply_to_those_who_are_there_and_the_answer_names_them() {
     let owner = Owner::new("");
     with_app(owner.loaded(), async |app| {
         let mut client = app.listener("1").await;
+        client.open(r#""0123456789""#).await;
         owner.writes(
             "[limits]\nmax_channels_per_client = 2\nmax_clients = 2\nmax_channel_name_bytes = 9\n",
         );
@@ -102,10 +103,12 @@ async fn limits_apply_to_those_who_are_there_and_the_answer_names_them() {
         ]);
         assert_eq!((&report["changed"], &report["applied"]), (&names, &names));
         assert_eq!((&report["needs_restart"], &report["closed_clients"]), (&json!([]), &json!(0)));
+        // Or nobody who has it open could get rid of it.
+        client.command(r#"{"type":"close","channel":"0123456789"}"#).await;
         client.open("2").await;
         let text = client.refused(r#"{"type":"open","channel":3}"#).await;
         assert!(text.contains('2'), "{text}");
-        let text = client.refused(r#"{"type":"close","channel":"0123456789"}"#).await;
+        let text = client.refused(r#"{"type":"open","channel":"0123456789"}"#).await;
         assert!(text.contains('9'), "{text}");
         let _second = app.client().await;
         let mut third = Raw::tcp(app.hub()).await;
