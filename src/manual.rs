@@ -60,7 +60,8 @@ const SIGNALS: [(&str, &str); 2] = [
         "SIGHUP",
         "The settings are read again, with the files that they name. What can take effect does so, what \
          cannot waits for the next start; if anything is wrong, nothing changes. The log tells which. When \
-         it comes because the terminal of the hub has been closed, the hub ends as on SIGTERM.",
+         it comes because the terminal of the hub has been closed, the hub ends as on SIGTERM, unless it was \
+         started with nohup(1).",
     ),
 ];
 

@@ -3,9 +3,13 @@
 //!
 //! Ctrl-C ends it everywhere, on Unix SIGTERM too. SIGHUP means to read the settings again, as with
 //! other servers; but when it comes because the terminal has gone in which the program was started,
-//! it ends it. What stopping and reading again mean is not decided here.
+//! it ends it, unless the program was told to outlive that, as `nohup` does. What stopping and reading again mean is not decided here.
 
-use std::io::{self, IsTerminal};
+#[cfg(target_os = "linux")]
+use std::fs::{self, File};
+use std::io;
+#[cfg(not(target_os = "linux"))]
+use std::io::IsTerminal;
 
 /// Listens for the signals from now on, and returns a future that resolves at the first one. A
 /// second one ends the process at once, with 128 and the number of the signal as its exit code.
@@ -87,8 +91,8 @@ impl Signals {
 pub struct Hangups {
     #[cfg(unix)]
     signals: tokio::signal::unix::Signal,
-    /// Whether somebody looks on.
-    on_a_terminal: bool,
+    /// Whether the program is to end with the terminal that it has.
+    ends_with_terminal: bool,
 }
 
 /// What a SIGHUP means.
@@ -112,9 +116,10 @@ impl Hangups {
     /// Outside a tokio runtime with IO enabled.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
+            // Asked first, as nobody can tell once the signal is listened for.
+            ends_with_terminal: has_terminal() && !ignores_hangups(),
             #[cfg(unix)]
             signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
-            on_a_terminal: io::stderr().is_terminal(),
         })
     }
 
@@ -125,12 +130,41 @@ impl Hangups {
         #[cfg(not(unix))]
         let heard: Option<()> = None;
         match heard {
-            // What was a terminal is none any more when it has been closed.
-            Some(()) if self.on_a_terminal && !io::stderr().is_terminal() => Hangup::TerminalGone,
+            Some(()) if self.ends_with_terminal && !has_terminal() => Hangup::TerminalGone,
             Some(()) => Hangup::Reload,
             None => std::future::pending().await,
         }
     }
+}
+
+/// Whether the program belongs to a terminal that is there, wherever its output goes. The system takes
+/// a terminal from its programs before it sends them SIGHUP.
+#[cfg(target_os = "linux")]
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Whether SIGHUP was to do nothing when the program was started.
+#[cfg(target_os = "linux")]
+fn ignores_hangups() -> bool {
+    /// The first signal of the mask.
+    const HANGUP: u64 = 1;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & HANGUP != 0)
+}
+
+/// Whether errors are told on a terminal that is there; what was one is none when it has been closed.
+#[cfg(not(target_os = "linux"))]
+fn has_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Not to be known here; but `nohup` takes errors off the terminal too.
+#[cfg(not(target_os = "linux"))]
+fn ignores_hangups() -> bool {
+    false
 }
 
 #[cfg(windows)]

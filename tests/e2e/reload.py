@@ -1,13 +1,18 @@
-"""Settings that change under a running hub: SIGHUP with good and bad files, while a client talks.
+"""Settings that change under a running hub: SIGHUP with good and bad files, while a client talks;
+and SIGHUP because a terminal has been closed.
 
 Usage: reload.py PATH_OF_THE_BINARY
-Needs: this Python with `websockets`; a system with SIGHUP.
+Needs: this Python with `websockets`; a system with SIGHUP, terminals and /proc.
 """
 
+import fcntl
 import json
+import os
 import pathlib
+import pty
 import signal
 import sys
+import termios
 import time
 import urllib.error
 import urllib.request
@@ -53,9 +58,13 @@ class Hub:
 
     def signal(self, result):
         """Sends SIGHUP and waits until the settings have been read."""
+        self.until_read(result, lambda: self.server.process.send_signal(signal.SIGHUP))
+
+    def until_read(self, result, act):
+        """Waits until the settings have been read because of `act`."""
         name = f'skynet_config_reloads_total{{result="{result}"}}'
         before, end = self.metric(name), time.monotonic() + DEADLINE_S
-        self.server.process.send_signal(signal.SIGHUP)
+        act()
         while self.metric(name) == before:
             check(time.monotonic() < end, f"settings are {result}", self.server.log.all[-5:])
 
@@ -110,6 +119,50 @@ def a_token_that_is_taken_away_is_worth_nothing_at_once(hub):
             check(code == 4502, "it is told by 4502", repr(closed))
 
 
+class InATerminal(Server):
+    """A hub that belongs to a terminal, with its log elsewhere; `told` is run in it before the program."""
+
+    def __init__(self, told, *arguments, **settings):
+        self.told = told
+        super().__init__(*arguments, **settings)
+
+    def popen(self, command, **how):
+        self.terminal, of_the_hub = pty.openpty()
+
+        def enter():
+            fcntl.ioctl(of_the_hub, termios.TIOCSCTTY, 0)
+            self.told()
+
+        how |= {"stdin": of_the_hub, "stdout": of_the_hub}
+        try:
+            return super().popen(command, start_new_session=True, preexec_fn=enter, **how)
+        finally:
+            os.close(of_the_hub)
+
+    def close_terminal(self):
+        os.close(self.terminal)
+
+
+def a_hub_ends_with_its_terminal_wherever_its_log_goes(binary):
+    with InATerminal(lambda: None, binary, ADMIN__TOKEN=TOKEN) as server:
+        Hub(server).signal("applied")
+        server.close_terminal()
+        check(server.exit_code() == 0, "it ends as at SIGTERM", server.log.finished()[-5:])
+        check("the terminal has gone" in str(server.log.all), "it says why", server.log.all[-5:])
+
+
+def a_hub_that_ignored_hangups_at_its_start_outlives_its_terminal(binary):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with InATerminal(nohup, binary, ADMIN__TOKEN=TOKEN) as server:
+        hub = Hub(server)
+        hub.until_read("applied", server.close_terminal)
+        hub.signal("applied")
+        server.terminate()
+        check(server.exit_code() == 0, "it ends when it is told to")
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit("Usage: reload.py PATH_OF_THE_BINARY")
@@ -122,7 +175,17 @@ def main():
             scene(Hub(server))
             server.terminate()
             check(server.exit_code() == 0, "it ends")
-        print(f"ok      {scene.__name__.replace('_', ' ')}", flush=True)
+        passed(scene)
+    for scene in [
+        a_hub_ends_with_its_terminal_wherever_its_log_goes,
+        a_hub_that_ignored_hangups_at_its_start_outlives_its_terminal,
+    ]:
+        scene(sys.argv[1])
+        passed(scene)
+
+
+def passed(scene):
+    print(f"ok      {scene.__name__.replace('_', ' ')}", flush=True)
 
 
 if __name__ == "__main__":

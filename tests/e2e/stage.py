@@ -81,7 +81,7 @@ class Server:
         self.environment |= {f"SKYNET_{key}": value for key, value in settings.items()}
         for name, text in dict(files).items():
             pathlib.Path(self.folder.name, name).write_text(text, encoding="utf-8")
-        self.process = subprocess.Popen(
+        self.process = self.popen(
             [self.binary, *arguments],
             env=self.environment,
             cwd=self.folder.name,
@@ -93,6 +93,9 @@ class Server:
         self.host, self.port = None, None
         # The owner's listener: "127.0.0.1:12345".
         self.admin = None
+
+    def popen(self, command, **how):
+        return subprocess.Popen(command, **how)
 
     def __enter__(self):
         try:
