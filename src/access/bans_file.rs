@@ -49,6 +49,12 @@ pub enum BansFileError {
         /// What was expected there.
         reason: String,
     },
+    /// It holds something else than what was read or written last, so that writing would undo what
+    /// somebody else has done.
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be written; what it held before, it holds still.
     Unwritable {
         /// The file.
@@ -140,8 +146,14 @@ impl BansFile {
     ///
     /// # Errors
     ///
-    /// It cannot be written, because the disk is full for instance. The file is as it was before.
+    /// Somebody else has changed the file since it was read or written here, or it cannot be written,
+    /// because the disk is full for instance. The file is as it was before.
     pub fn write<T: Serialize>(&mut self, bans: &[T]) -> Result<(), BansFileError> {
+        if let Some(seen) = self.seen
+            && hash(&self.contents()?) != seen
+        {
+            return Err(BansFileError::Changed { path: self.path.clone() });
+        }
         serde_json::to_vec_pretty(bans)
             .map_err(io::Error::from)
             .and_then(|mut json| {
@@ -225,6 +237,12 @@ impl fmt::Display for BansFileError {
                 "the file of bans {path:?} (admin.bans_file), line {line}, column {column}: this \
                  is no list of bans: {reason}; mend it, or move it away to start without bans"
             ),
+            Self::Changed { path } => write!(
+                f,
+                "the file of bans {path:?} (admin.bans_file) has been changed since this hub read or \
+                 wrote it, by hand or by another hub; have the settings read again, so that the bans \
+                 in the file take the place of the hub's, and then make the change once more"
+            ),
             Self::Unwritable { path, error } => {
                 write!(f, "the file of bans {path:?} (admin.bans_file) cannot be written: {error}")
             }
@@ -294,6 +312,24 @@ mod tests {
         }
         fs::remove_file(file.path()).unwrap();
         assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![]));
+    }
+
+    #[test]
+    fn what_somebody_else_has_changed_is_not_written_over_until_it_has_been_read() {
+        let (_folder, mut file) = in_folder();
+        assert_eq!(file.read::<Ban>().unwrap(), []);
+        let mut another = BansFile::new(file.path());
+        assert_eq!(another.read::<Ban>().unwrap(), []);
+        another.write(&[ban("theirs")]).unwrap();
+        for _ in 0..2 {
+            let text = file.write(&[ban("ours")]).unwrap_err().to_string();
+            assert!(text.contains("has been changed since this hub read"), "{text}");
+        }
+        assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![ban("theirs")]));
+        file.write(&[ban("theirs"), ban("ours")]).unwrap();
+        fs::remove_file(file.path()).unwrap();
+        file.write(&[ban("ours")]).unwrap_err();
+        assert!(!file.path().exists());
     }
 
     #[test]

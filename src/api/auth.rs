@@ -141,7 +141,8 @@ impl Access {
             Err(error) => error.to_string(),
         };
         tracing::error!(%error, "the bans are not saved");
-        let detail = format!("the change holds until the next start, but is not saved: {error}");
+        let detail =
+            format!("the change holds until the next start at most, as it is not saved: {error}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Err(Problem::new(status, Code::BansNotSaved, detail))
     }

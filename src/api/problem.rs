@@ -56,7 +56,8 @@ pub enum Code {
     TooManyStreams,
     /// There are as many bans as there may be.
     TooManyBans,
-    /// The file of the bans cannot be written; the change holds until the next start.
+    /// The file of the bans cannot be written, or somebody else has changed it; the change holds until
+    /// the next start at most.
     BansNotSaved,
     /// The configuration that was to be read again cannot be used; `errors` names what is wrong.
     InvalidConfig,

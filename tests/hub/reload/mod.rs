@@ -330,15 +330,22 @@ async fn a_file_of_bans_that_was_changed_by_hand_is_in_force() {
         reloaded(app).await;
         assert_eq!(app.stats().bans, 1, "what was written by the hub is what is there");
         let by_hand = std::fs::read_to_string(&path).expect("a file").replace("eve", "mallory");
-        std::fs::write(&path, by_hand).expect("written");
+        std::fs::write(&path, &by_hand).expect("written");
+        let unsaved = api.tell("POST", "/bans", "", r#"{"name":"trent"}"#).await;
+        assert_eq!(problem(&unsaved, 500, None), "bans_not_saved");
+        assert!(unsaved.body.contains("settings read again"), "{}", unsaved.body);
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), by_hand);
         assert_eq!(reloaded(app).await["closed_clients"], 1);
         assert_eq!(banned.close_code().await, Some(4501));
         assert_eq!(crate::api::named(app, "mallory").await.close_code().await, Some(4501));
         crate::api::named(app, "eve").await.publish("1", "1").await;
+        api.post("/bans", r#"{"name":"trent"}"#, 201).await;
+        let kept = std::fs::read_to_string(&path).expect("a file");
+        assert!(kept.contains("mallory") && kept.contains("trent"), "{kept}");
         std::fs::write(&path, "[{").expect("written");
         let refused = api.call("POST", "/config/reload").await;
         assert_eq!(problem(&refused, 409, Some("admin.bans_file")), "invalid_config");
-        assert_eq!(app.stats().bans, 1);
+        assert_eq!(app.stats().bans, 2);
     })
     .await;
 }
