@@ -1,7 +1,7 @@
 //! A list of bans in a file, so that a restart does not free the banned.
 //!
-//! What a ban is, is for the caller to say: anything that serde reads and writes. It is to hold
-//! names, never tokens. The file is replaced as a whole: written beside itself, flushed to the disk,
+//! What a ban is, and which list of them is a good one, is for the caller to say: anything that serde
+//! reads and writes. It is to hold names, never tokens. The file is replaced as a whole: written beside itself, flushed to the disk,
 //! renamed. Whatever fails, the list of before is still there.
 
 use std::{
@@ -80,7 +80,7 @@ impl BansFile {
     /// # Errors
     ///
     /// The file cannot be read or does not hold a list of such bans, or there is no folder for it.
-    pub fn read<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, BansFileError> {
+    pub fn read<L: DeserializeOwned>(&mut self) -> Result<L, BansFileError> {
         let bytes = self.contents()?;
         let bans = self.parse(&bytes)?;
         self.seen = Some(hash(&bytes));
@@ -93,7 +93,7 @@ impl BansFile {
     /// # Errors
     ///
     /// As those of [`Self::read`].
-    pub fn read_changed<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, BansFileError> {
+    pub fn read_changed<L: DeserializeOwned>(&mut self) -> Result<Option<L>, BansFileError> {
         let bytes = self.contents()?;
         let now = hash(&bytes);
         if self.seen == Some(now) {
@@ -130,7 +130,7 @@ impl BansFile {
         Ok(bytes)
     }
 
-    fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, BansFileError> {
+    fn parse<L: DeserializeOwned>(&self, bytes: &[u8]) -> Result<L, BansFileError> {
         serde_json::from_slice(bytes).map_err(|error| BansFileError::Malformed {
             path: self.path.clone(),
             line: error.line().max(1),
@@ -264,6 +264,8 @@ mod tests {
         until: Option<u64>,
     }
 
+    type List = Vec<Ban>;
+
     fn ban(name: &str) -> Ban {
         Ban { name: name.into(), until: Some(5) }
     }
@@ -283,49 +285,49 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_and_nothing_else_is_left() {
         let (folder, mut file) = in_folder();
-        assert_eq!(file.read::<Ban>().unwrap(), []);
+        assert_eq!(file.read::<List>().unwrap(), []);
         let bans = [ban("a\n\"ü\""), Ban { name: "b".into(), until: None }];
         file.write(&bans).unwrap();
-        assert_eq!(file.read::<Ban>().unwrap(), bans);
+        assert_eq!(file.read::<List>().unwrap(), bans);
         file.write::<Ban>(&[]).unwrap();
-        assert_eq!(file.read::<Ban>().unwrap(), []);
+        assert_eq!(file.read::<List>().unwrap(), []);
         assert_eq!(names(&folder), ["bans.json"]);
     }
 
     #[test]
     fn a_change_by_somebody_else_is_told_from_what_was_written_here() {
         let (folder, mut file) = in_folder();
-        assert_eq!(file.read::<Ban>().unwrap(), []);
-        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        assert_eq!(file.read::<List>().unwrap(), []);
+        assert_eq!(file.read_changed::<List>().unwrap(), None);
         file.write(&[ban("a")]).unwrap();
-        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        assert_eq!(file.read_changed::<List>().unwrap(), None);
         // What could not be written is in the caller's memory alone, and the file has not changed.
         fs::create_dir(folder.path().join("bans.json.new")).unwrap();
         file.write(&[ban("b")]).unwrap_err();
-        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        assert_eq!(file.read_changed::<List>().unwrap(), None);
         fs::write(file.path(), r#"[{"name": "c", "until": 5}]"#).unwrap();
-        assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![ban("c")]));
-        assert_eq!(file.read_changed::<Ban>().unwrap(), None);
+        assert_eq!(file.read_changed::<List>().unwrap(), Some(vec![ban("c")]));
+        assert_eq!(file.read_changed::<List>().unwrap(), None);
         fs::write(file.path(), "[").unwrap();
         for _ in 0..2 {
-            file.read_changed::<Ban>().unwrap_err();
+            file.read_changed::<List>().unwrap_err();
         }
         fs::remove_file(file.path()).unwrap();
-        assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![]));
+        assert_eq!(file.read_changed::<List>().unwrap(), Some(vec![]));
     }
 
     #[test]
     fn what_somebody_else_has_changed_is_not_written_over_until_it_has_been_read() {
         let (_folder, mut file) = in_folder();
-        assert_eq!(file.read::<Ban>().unwrap(), []);
+        assert_eq!(file.read::<List>().unwrap(), []);
         let mut another = BansFile::new(file.path());
-        assert_eq!(another.read::<Ban>().unwrap(), []);
+        assert_eq!(another.read::<List>().unwrap(), []);
         another.write(&[ban("theirs")]).unwrap();
         for _ in 0..2 {
             let text = file.write(&[ban("ours")]).unwrap_err().to_string();
             assert!(text.contains("has been changed since this hub read"), "{text}");
         }
-        assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![ban("theirs")]));
+        assert_eq!(file.read_changed::<List>().unwrap(), Some(vec![ban("theirs")]));
         file.write(&[ban("theirs"), ban("ours")]).unwrap();
         fs::remove_file(file.path()).unwrap();
         file.write(&[ban("ours")]).unwrap_err();
@@ -336,9 +338,9 @@ mod tests {
     fn what_a_process_left_half_way_is_in_nobodys_way() {
         let (folder, mut file) = in_folder();
         fs::write(folder.path().join("bans.json.new"), "[{\"na").unwrap();
-        assert_eq!(file.read::<Ban>().unwrap(), []);
+        assert_eq!(file.read::<List>().unwrap(), []);
         file.write(&[ban("a")]).unwrap();
-        assert_eq!(file.read::<Ban>().unwrap(), [ban("a")]);
+        assert_eq!(file.read::<List>().unwrap(), [ban("a")]);
         assert_eq!(names(&folder), ["bans.json"]);
     }
 
@@ -351,7 +353,7 @@ mod tests {
             Err(io::ErrorKind::StorageFull.into())
         });
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(file.read::<Ban>().unwrap(), [ban("a")]);
+        assert_eq!(file.read::<List>().unwrap(), [ban("a")]);
         assert_eq!(names(&folder), ["bans.json"]);
     }
 
@@ -363,7 +365,7 @@ mod tests {
         fs::create_dir(&in_the_way).unwrap();
         let text = file.write(&[ban("b")]).unwrap_err().to_string();
         assert!(text.contains("bans.json\" (admin.bans_file) cannot be written"), "{text}");
-        assert_eq!(file.read::<Ban>().unwrap(), [ban("a")]);
+        assert_eq!(file.read::<List>().unwrap(), [ban("a")]);
         assert!(in_the_way.is_dir());
     }
 
@@ -379,23 +381,23 @@ mod tests {
             ("[\n\u{1}]", 2, "expected value"),
         ] {
             fs::write(file.path(), contents).unwrap();
-            let text = file.read::<Ban>().unwrap_err().to_string();
+            let text = file.read::<List>().unwrap_err().to_string();
             let place = format!("bans.json\" (admin.bans_file), line {line}, column ");
             assert!(text.contains(&place), "{contents:?}: {text}");
             assert!(text.contains(reason), "{contents:?}: {text}");
             assert!(!text.contains(" at line "), "{text}");
         }
         fs::write(file.path(), b"[\"\xff\"]").unwrap();
-        assert!(file.read::<String>().unwrap_err().to_string().contains("line 1"));
+        assert!(file.read::<Vec<String>>().unwrap_err().to_string().contains("line 1"));
     }
 
     #[test]
     fn a_file_that_cannot_be_read_or_has_no_folder_is_refused_by_name() {
         let (folder, _) = in_folder();
-        let text = BansFile::new(folder.path()).read::<Ban>().unwrap_err().to_string();
+        let text = BansFile::new(folder.path()).read::<List>().unwrap_err().to_string();
         assert!(text.contains("cannot be read"), "{text}");
         let missing = folder.path().join("missing").join("bans.json");
-        let text = BansFile::new(&missing).read::<Ban>().unwrap_err().to_string();
+        let text = BansFile::new(&missing).read::<List>().unwrap_err().to_string();
         assert!(text.contains("its folder does not exist"), "{text}");
         assert!(text.contains(missing.to_str().unwrap()), "{text}");
     }
@@ -412,6 +414,6 @@ mod tests {
         file.write(&[ban("a")]).unwrap();
         assert!(fs::symlink_metadata(file.path()).unwrap().is_symlink());
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(file.read::<Ban>().unwrap(), [ban("a")]);
+        assert_eq!(file.read::<List>().unwrap(), [ban("a")]);
     }
 }

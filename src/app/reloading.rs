@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError, Loaded, Problem, Reread};
 use crate::descriptors;
 use crate::gateway::Gateway;
 use crate::http::{Certificates, Changed, ReadAnew, TlsError};
-use crate::hub::{Ban, Hub};
+use crate::hub::{Hub, KeptBans};
 use crate::metrics::Metrics;
 use crate::reload::{InForce, Outcome, Reloads, Report, Request};
 use crate::systemd::Supervisor;
@@ -44,7 +44,7 @@ struct Read {
     tokens: Option<AdminTokens>,
     certificates: Vec<ReadAnew>,
     /// The bans, if somebody has changed their file, which nobody writes meanwhile.
-    bans: Option<(Vec<Ban>, OwnedMutexGuard<BansFile>)>,
+    bans: Option<(KeptBans, OwnedMutexGuard<BansFile>)>,
 }
 
 /// Settings that say who the owner is: of no use while the API is off, as it is from the start on.
@@ -194,7 +194,7 @@ impl Reloader {
         &self,
         loaded: Arc<Loaded>,
         tokens: Option<AdminTokens>,
-        bans: Option<(Vec<Ban>, OwnedMutexGuard<BansFile>)>,
+        bans: Option<(KeptBans, OwnedMutexGuard<BansFile>)>,
     ) -> usize {
         let config = &loaded.config;
         if let (Some(keep), Some(tokens)) = (&self.tokens, tokens) {
@@ -213,7 +213,7 @@ impl Reloader {
         }
         if let Some((bans, _file)) = bans {
             self.hub.restore_bans(bans.clone());
-            closed += in_steps(|from| self.hub.close_banned(&bans, from)).await;
+            closed += in_steps(|from| self.hub.close_banned(bans.as_slice(), from)).await;
         }
         let limits = hub_limits(config);
         while !self.hub.set_limits(&limits) {

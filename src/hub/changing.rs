@@ -3,7 +3,7 @@
 //! Each call holds the lock for a short time. What takes longer, because much has to go, is done in
 //! steps: the caller calls again until all is done, and lets others run in between.
 
-use super::bans::Ban;
+use super::bans::{Ban, KeptBans};
 use super::clients::ClientInfo;
 use super::state::State;
 use super::{Hub, HubLimits, lock, unix_ms};
@@ -35,7 +35,7 @@ impl Hub {
     }
 
     /// Puts bans in the place of those there are. Clients that are there already stay.
-    pub fn restore_bans(&self, bans: Vec<Ban>) {
+    pub fn restore_bans(&self, bans: KeptBans) {
         self.state().bans.restore(bans);
     }
 

@@ -51,7 +51,7 @@ mod stats;
 mod tally;
 mod taps;
 
-pub use bans::{Ban, BanTarget, MAX_BANS};
+pub use bans::{Ban, BanTarget, KeptBans, MAX_BANS};
 pub use batch::Batch;
 #[cfg(test)]
 pub(crate) use bench::LIMITS;
