@@ -33,12 +33,12 @@ const EVENT_INTERVAL: u32 = 13;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let wrong = error.use_stderr();
+        Err(error) if error.use_stderr() => {
             // Nobody is left to tell when this cannot be written.
             let _ = error.print();
-            return if wrong { Exit::Usage } else { Exit::Good }.into();
+            return Exit::Usage.into();
         }
+        Err(help_or_version) => return printed(help_or_version.print()),
     };
     match cli.command() {
         // What needs no configuration is told even when that is wrong.
@@ -188,7 +188,11 @@ async fn build(loaded: Loaded) -> Result<App, Failure> {
 
 /// Prints what was asked for; a reader that has gone, such as `head`, is no failure.
 fn print(text: impl Display) -> ExitCode {
-    match write!(io::stdout().lock(), "{text}") {
+    printed(write!(io::stdout().lock(), "{text}"))
+}
+
+fn printed(written: io::Result<()>) -> ExitCode {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             fail(Exit::Unavailable, format_args!("standard output cannot be written: {error}"))
         }

@@ -412,3 +412,16 @@ fn listeners_that_do_not_go_with_their_tls_or_their_proxies_are_refused() {
     let text = check(&["--set", "hub.proxy_protocol=true"], &[]).refused();
     assert_has(&text, &["hub.proxy_protocol", "list it in hub.trusted_proxies"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_told_whatever_was_asked_for() {
+    for asked in ["--version", "--help", "default-config", "man", "openapi"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skynet"));
+        let output = command.arg(asked).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(UNAVAILABLE), "{asked}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_has(&text, &["standard output cannot be written"]);
+    }
+}
