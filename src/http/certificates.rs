@@ -264,6 +264,8 @@ fn text(path: &Path) -> Result<Vec<u8>, String> {
 
 /// The blocks of a PEM file.
 fn blocks(text: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, String> {
+    // What some editors of Windows put before everything.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     // The first byte of every certificate and key in DER.
     if text.first() == Some(&0x30) {
         return Err("is DER, not PEM; `openssl x509 -inform der` and `openssl pkey -inform der` \

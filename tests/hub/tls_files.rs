@@ -57,6 +57,9 @@ fn each_way_to_get_the_files_wrong_is_told_by_setting_file_and_reason() {
     // The right one is first, whatever stands behind it.
     files.write(&format!("{}{}", one.certificate, other.certificate), &one.key);
     read(&files).expect("a chain");
+    // And whatever editors put before it.
+    files.write(&format!("\u{feff}{}", one.certificate), &format!("\u{feff}{}", one.key));
+    read(&files).expect("a certificate and a key");
     files.write(&format!("{}{}", other.certificate, one.certificate), &one.key);
     refused(&files, "key", "own certificate comes first");
 
