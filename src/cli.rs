@@ -4,6 +4,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -107,6 +108,26 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
         _ => Err("write KEY=VALUE, such as limits.max_clients=100".into()),
     }
 }
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// What it is not, or the help or version that it asks for. What may hold a token is not repeated.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(arguments).map_err(|mut error| {
+        if error.kind() == ErrorKind::ValueValidation
+            && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+            && MAY_HOLD_A_TOKEN.iter().any(|name| flag.starts_with(name))
+        {
+            error.insert(ContextKind::InvalidValue, ContextValue::String("********".into()));
+        }
+        error
+    })
+}
+
+/// Flags in whose values people put tokens, though they belong elsewhere.
+const MAY_HOLD_A_TOKEN: [&str; 2] = ["--set ", "--url "];
 
 /// The command line as clap describes it, for what is made from that: completions, the manual page.
 pub fn description() -> clap::Command {

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use skynet::{
     access::{AdminToken, Place},
     api,
@@ -31,7 +30,7 @@ use skynet::{
 const EVENT_INTERVAL: u32 = 13;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // Nobody is left to tell when this cannot be written.

@@ -119,14 +119,17 @@ pub(crate) fn line_of(before: &[u8]) -> usize {
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// Numbers that fit nowhere, and dates, stay the text they are: no setting takes them, and the error
-/// then shows what was written.
+/// Numbers that fit nowhere, and dates, become text, which most settings refuse by what was written.
 fn convert(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::from(number),
-            Err(_) => Value::from(number.as_str()),
+            // No setting takes so large a number; but it is one, and no token without its quotes.
+            Err(_) => match u128::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::from(number),
+                Err(_) => Value::from(number.as_str()),
+            },
         },
         DeValue::Float(number) => match number.as_str().parse::<f64>() {
             Ok(number) => Value::from(number),

@@ -153,8 +153,9 @@ impl FromStr for PublicUrl {
 
     /// Reads a URL that has nothing but scheme, host and port; a slash at its end does no harm.
     fn from_str(text: &str) -> Result<Self, String> {
-        // A user's password is not to be shown.
-        let shown = if text.contains('@') { "this address".to_owned() } else { quoted(text) };
+        // A user's password is not to be shown, nor the token of a query.
+        let may_hold_a_secret = text.contains(['@', '?', '#']);
+        let shown = if may_hold_a_secret { "this address".to_owned() } else { quoted(text) };
         let wrong = |what: &str| {
             format!(
                 "{shown} {what}; write http:// or https://, a host and perhaps a port, such as \

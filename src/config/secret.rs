@@ -80,8 +80,9 @@ impl Serialize for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// Takes text alone. A bare TOML number is refused because its spelling is lost (`0x10` would
-    /// become `16`); text that looks like a number stays as it was written.
+    /// Takes text alone. A bare TOML number of up to 128 bits is refused because its spelling is lost
+    /// (`0x10` would become `16`); text that looks like a number stays as it was written. A larger
+    /// number and a date arrive as texts.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spelled = Spelled::deserialize(deserializer)?;
         if spelled.is_text {

@@ -33,7 +33,16 @@ fn read(path: &Path) -> Result<Secret, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{shown} cannot be read: {}", units::reason(&error)))?;
+        .map_err(|error| {
+            let reason = units::reason(&error);
+            match is_surely_a_path(path) {
+                true => format!("{shown} cannot be read: {reason}"),
+                false => format!(
+                    "names a file that cannot be read: {reason}; what it says is not shown, as it may be \
+                     the token, which does not belong here"
+                ),
+            }
+        })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!(
             "{shown} is larger than {}; it may hold the token and nothing else",
@@ -41,6 +50,12 @@ fn read(path: &Path) -> Result<Secret, String> {
         ));
     }
     Secret::from_file(&bytes).map_err(|what| format!("the token in {shown} {what}"))
+}
+
+/// Whether what stands in the place of a path, where no file is, is none but a path: its folder is
+/// there. A token may hold slashes too, and begin with one.
+fn is_surely_a_path(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.parent().is_some() && folder.is_dir())
 }
 
 #[cfg(test)]
@@ -77,6 +92,16 @@ mod tests {
             let text = from_file(None, Some(&path)).unwrap_err();
             assert!(text.contains(name), "{text}");
             assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_place_of_its_file_is_not_shown() {
+        for token in ["hunter2-0123456789", "/hunter2-0123456789", "a/hunter2/b+c=", "/a/hunter2="]
+        {
+            let text = from_file(None, Some(&token.into())).unwrap_err();
+            assert!(text.starts_with("names a file that cannot be read: it does not"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
         }
     }
 }

@@ -56,6 +56,10 @@ impl<'de> de::Visitor<'de> for SpelledVisitor {
         Self::bare(value)
     }
 
+    fn visit_u128<E>(self, value: u128) -> Result<Spelled, E> {
+        Self::bare(value)
+    }
+
     fn visit_f64<E>(self, value: f64) -> Result<Spelled, E> {
         Self::bare(value)
     }

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use super::{ConfigFile, UNAVAILABLE, assert_has, check, run};
+use super::{ConfigFile, UNAVAILABLE, USAGE, assert_has, check, run};
 
 #[test]
 fn tokens_are_masked_and_keep_their_spelling() {
@@ -40,10 +40,43 @@ fn no_error_shows_a_token() {
         in_file(&format!("token = \"{secret}")),
         in_file(&format!("token = [\"{secret}\"]")),
         in_file(&format!("tokn = \"{secret}\"")),
+        in_file(&format!("token_file = \"{secret}\"")),
+        check(&[], &[("SKYNET_ADMIN__TOKEN_FILE", secret)]).refused(),
+        check(&[], &[("SKYNET_HUB__PUBLIC_URL", &format!("https://a.org/?token={secret}"))])
+            .refused(),
     ] {
         assert!(!text.contains("hunter2"), "{text}");
         let names_it = ["admin", "hub.", "not TOML"].iter().any(|name| text.contains(name));
         assert!(names_it, "{text}");
+    }
+}
+
+#[test]
+fn no_error_about_the_command_line_shows_a_token() {
+    for arguments in [
+        ["check-config", "--set", "admin.token hunter2"],
+        ["check-config", "--set", "=hunter2"],
+        ["healthcheck", "--url", "http://owner:hunter2@127.0.0.1:4568"],
+        ["healthcheck", "--url", "http://127.0.0.1:4568/?token=hunter2"],
+    ] {
+        let run = run(&arguments, &[]);
+        assert_eq!((run.code, run.stdout.as_str()), (USAGE, ""), "{}", run.stderr);
+        assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+        assert_has(&run.stderr, &["invalid value '********' for '--", "such as "]);
+    }
+}
+
+#[test]
+fn a_token_that_is_no_text_is_refused_whatever_else_it_is() {
+    for bare in
+        ["123456", "123456789012345678901234567890", "0x0123456789abcdef0123", "true", "1.5"]
+    {
+        for setting in ["token", "read_token"] {
+            let file = ConfigFile::new(format!("[admin]\n{setting} = {bare}\n"));
+            let text = file.check().refused();
+            assert_has(&text, &["is not a text; put the token in quotes"]);
+            assert!(!text.contains(bare), "{text}");
+        }
     }
 }
 
@@ -170,7 +203,7 @@ fn every_problem_of_every_name_with_a_token_is_told_without_the_token() {
             "has 4 problems",
             "line 1) has a problem in entry 1: its name is \"\"; allowed are 1 to 64",
             "entry 2 (\"b\"): it has no token",
-            "entry 3 (\"c\"): its token_file \"/nowhere/at/all\" cannot be read",
+            "entry 3 (\"c\"): its token_file names a file that cannot be read",
             "entry 4 (\"d\"): its token is that of entry 1",
         ],
     );
