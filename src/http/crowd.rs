@@ -56,8 +56,8 @@ struct Member {
 enum At {
     /// Its beginning: its first request is not there, or not all of its head.
     Beginning,
-    /// Nothing: the next request is not there, or not all of its head.
-    Nothing,
+    /// Nothing: the next request is not there, or not all of its head; it must be by then.
+    Nothing(Instant),
     /// A request: it is being answered, or the answer comes when it comes.
     Request,
     /// An answer, which must be taken by then.
@@ -75,7 +75,7 @@ pub(super) struct Progress(watch::Sender<At>);
 pub(super) enum Why {
     /// Its place is wanted by another.
     Crowded,
-    /// It does not take its answer.
+    /// It does not take its answer, or not the end of it that the next request waits for.
     Overdue,
 }
 
@@ -136,7 +136,7 @@ impl Crowd {
             return;
         }
         let may_go = |member: &&Member| match member.progress.at() {
-            At::Nothing => true,
+            At::Nothing(_) => true,
             At::Beginning => {
                 now.duration_since(member.since) >= self.grace
                     || members.silence.is_known_of(member.address, now)
@@ -157,7 +157,7 @@ impl Crowd {
         let mut was = At::End;
         progress.0.send_if_modified(|at| {
             // Unless it has begun something in the meantime.
-            let goes = matches!(at, At::Beginning | At::Nothing);
+            let goes = matches!(at, At::Beginning | At::Nothing(_));
             if goes {
                 was = std::mem::replace(at, At::End);
             }
@@ -192,9 +192,9 @@ impl Progress {
         self.is_at(At::Answer(Instant::now() + time));
     }
 
-    /// The answer has been handed out whole.
-    pub fn done(&self) {
-        self.is_at(At::Nothing);
+    /// The answer has been handed out whole; the next request must be there within `time`.
+    pub fn done(&self, time: Duration) {
+        self.is_at(At::Nothing(Instant::now() + time));
     }
 
     /// Who has to go has to, whatever it has begun since.
@@ -228,8 +228,8 @@ impl Place {
             };
             match at {
                 At::End => return Why::Crowded,
-                At::Beginning | At::Nothing | At::Request => changed.await,
-                At::Answer(until) => tokio::select! {
+                At::Beginning | At::Request => changed.await,
+                At::Answer(until) | At::Nothing(until) => tokio::select! {
                     () = sleep_until(until) => return Why::Overdue,
                     () = changed => {}
                 },
@@ -253,6 +253,8 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
@@ -298,7 +300,7 @@ mod tests {
         places[0].progress().asked();
         crowd.throw_out();
         assert_eq!(thrown_out(&places), None);
-        places[0].progress().done();
+        places[0].progress().done(LONG);
         crowd.throw_out();
         assert_eq!(thrown_out(&places), Some(0));
         places[0].progress().asked();
@@ -349,7 +351,7 @@ mod tests {
         let crowd = Crowd::with_grace(2, Duration::from_secs(600));
         let places = [crowd.enter(ip("192.0.2.1")).await, crowd.enter(ip("192.0.2.1")).await];
         places[1].progress().asked();
-        places[1].progress().done();
+        places[1].progress().done(LONG);
         crowd.throw_out();
         assert_eq!(thrown_out(&places), Some(1));
     }
@@ -360,7 +362,7 @@ mod tests {
         places[0].progress().asked();
         let mut newcomer = Box::pin(crowd.enter(ip("192.0.2.2")));
         assert!(timeout(3 * PAUSE, newcomer.as_mut()).await.is_err());
-        places[0].progress().done();
+        places[0].progress().done(LONG);
         assert!(timeout(3 * PAUSE, newcomer.as_mut()).await.is_err());
         let first = places.remove(0);
         let told = timeout(Duration::from_secs(10), first.has_to_go()).await;
@@ -382,10 +384,20 @@ mod tests {
             progress.answered(time);
             assert!(waits().await.is_err(), "each answer has its time");
         }
-        progress.done();
+        progress.asked();
         assert!(waits().await.is_err() && waits().await.is_err() && waits().await.is_err());
         progress.answered(time);
         let begun = Instant::now();
+        assert_eq!(places[0].has_to_go().await, Why::Overdue);
+        assert!(begun.elapsed() >= time);
+    }
+
+    #[tokio::test]
+    async fn who_sends_no_further_request_in_its_time_has_to_go() {
+        let (_crowd, places) = filled(&["192.0.2.1"]).await;
+        let time = Duration::from_millis(100);
+        let begun = Instant::now();
+        places[0].progress().done(time);
         assert_eq!(places[0].has_to_go().await, Why::Overdue);
         assert!(begun.elapsed() >= time);
     }

@@ -253,10 +253,11 @@ impl Service {
         let (is_asked, last_begins) = (asked.clone(), last_answer.clone());
         let service = service_fn(move |request| {
             is_asked.notify_one();
-            ends.progress.asked();
             let (endpoint, last_begins, ends) =
                 (endpoint.clone(), last_begins.clone(), ends.clone());
             async move {
+                // Not before: while the answer before is not taken, hyper does not begin with this.
+                ends.progress.asked();
                 let progress = ends.progress.clone();
                 let response = respond(&endpoint, request, ends).await;
                 if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")

@@ -305,6 +305,24 @@ async fn who_asks_again_and_again_and_reads_no_answer_is_hung_up_on() {
     .await;
 }
 
+/// Small answers went into buffers at once, so that each request was over and nothing was late.
+#[tokio::test]
+async fn who_asks_for_little_until_nothing_fits_any_more_and_reads_nothing_is_hung_up_on() {
+    with_app(hurried(), async |app| {
+        // Of several sizes: where nothing fits any more is somewhere else in each.
+        let mut all = JoinSet::new();
+        for (path, buffer) in [("healthz", 1024), ("healthz", 4096), ("readyz", 1024)] {
+            let mut stream = with_buffer(app.hub(), buffer).await;
+            let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(500);
+            all.spawn(async move { while stream.write_all(request.as_bytes()).await.is_ok() {} });
+        }
+        timeout(DEADLINE, all.join_all()).await.expect("they are hung up on");
+        let labels = [("listener", "hub"), ("reason", "timeout")];
+        app.metric_is("skynet_connection_failures_total", &labels, 3.0).await;
+    })
+    .await;
+}
+
 const LARGE: usize = 24 << 20;
 
 /// Serves a large answer with one place, which so many bytes a second keep.
