@@ -44,7 +44,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use listener::Accepted;
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
-use poem::http::{StatusCode, header};
+use poem::http::{HeaderName, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
 use std::convert::Infallible;
@@ -57,6 +57,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
+use traced::X_FORWARDED_FOR;
 use tracing::{debug, info, warn};
 
 /// Most headers of a request.
@@ -64,6 +65,8 @@ const MAX_HEADERS: usize = 64;
 
 /// Most bytes of a request's head, and of what is read ahead.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// How long to wait when no connection can be accepted for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -323,6 +326,13 @@ async fn respond(
     request.extensions_mut().insert(upgrade);
     let remote = match ends.peer {
         Peer::Tcp(address) => address.into(),
+        Peer::Announced(address) => {
+            // Whoever the address is trusted as, these are the client's own words.
+            for header in [X_FORWARDED_FOR, X_FORWARDED_PROTO] {
+                request.headers_mut().remove(header);
+            }
+            address.into()
+        }
         Peer::Local => Addr::custom("unix", ""),
     };
     let (local, remote) = (LocalAddr(ends.local), RemoteAddr(remote));
