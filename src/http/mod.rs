@@ -335,9 +335,19 @@ async fn respond(
         }
         Peer::Local => Addr::custom("unix", ""),
     };
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        return hyper::Response::from(two_hosts());
+    }
     let (local, remote) = (LocalAddr(ends.local), RemoteAddr(remote));
     let response = endpoint.get_response((request, local, remote, ends.scheme).into()).await;
     hyper::Response::from(response)
+}
+
+/// The answer to a request that names two hosts (RFC 9112, 3.2), of which others might take another one.
+fn two_hosts() -> Response {
+    let words = "The Host header must say once where this hub is.\n";
+    let answer = Response::builder().status(StatusCode::BAD_REQUEST);
+    answer.content_type("text/plain; charset=utf-8").body(words)
 }
 
 /// Errors of `accept` that concern the connection that was to be accepted, not the listener.
