@@ -31,6 +31,8 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Crowd {
     places: Arc<Semaphore>,
+    /// How many there are.
+    total: u32,
     grace: Duration,
     members: Mutex<Members>,
 }
@@ -95,9 +97,10 @@ impl Crowd {
     }
 
     fn with_grace(places: usize, grace: Duration) -> Arc<Self> {
+        let total = u32::try_from(places).unwrap_or(u32::MAX);
         let silence = Silence::of_places(places);
         let members = Mutex::new(Members { next: 0, list: BTreeMap::new(), silence });
-        Arc::new(Self { places: Arc::new(Semaphore::new(places)), grace, members })
+        Arc::new(Self { places: Arc::new(Semaphore::new(places)), total, grace, members })
     }
 
     /// A place for a connection from `address`; when there is none, somebody who is at nothing goes.
@@ -125,6 +128,12 @@ impl Crowd {
         members.list.insert(number, member);
         drop(members);
         Place { crowd: self.clone(), number, progress, _permit: permit }
+    }
+
+    /// Waits until all places are free.
+    pub async fn emptied(&self) {
+        // Never closed, so they all become free.
+        let _ = self.places.acquire_many(self.total).await;
     }
 
     /// Tells one connection that is at nothing to go.
@@ -185,6 +194,12 @@ impl Progress {
     /// A request is there.
     pub fn asked(&self) {
         self.is_at(At::Request);
+    }
+
+    /// Waits until a first request is there.
+    pub async fn has_asked(&self) {
+        // This holds the sender.
+        let _ = self.0.subscribe().wait_for(|at| *at != At::Beginning).await;
     }
 
     /// The answer is there, and to be taken within `time`.

@@ -56,7 +56,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use traced::X_FORWARDED_FOR;
 use tracing::{debug, info, warn};
 
@@ -67,6 +67,10 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// How long a connection has for its first request when the listener stops, and as long before for what
+/// comes before HTTP.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// How long to wait when no connection can be accepted for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -122,7 +126,8 @@ impl Service {
     }
 
     /// Accepts connections until `stop` turns true; then the listener is closed and each
-    /// connection ends after the request it is at. Upgraded connections are not touched.
+    /// connection ends after the request it is at, or its first one, for which it has a moment. Returns
+    /// when they have ended, or soon after that moment. Upgraded connections are not touched.
     pub async fn serve(self, listener: Listener, mut stop: watch::Receiver<bool>) {
         // Told once for each time it begins, not ten times a second.
         let mut failing = false;
@@ -136,7 +141,7 @@ impl Service {
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
-                () = stopped(&mut stop) => return,
+                () = stopped(&mut stop) => break,
             };
             match accepted {
                 Ok((accepted, place)) => {
@@ -170,10 +175,13 @@ impl Service {
                             "no connection can be accepted; trying again"
                         );
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        drop(listener);
+        // Who takes its answer slowly is not waited for.
+        let _ = timeout(3 * LAST_MOMENT, crowd.emptied()).await;
     }
 
     async fn serve_connection(
@@ -200,7 +208,10 @@ impl Service {
         let Ok(local) = stream.local_addr() else { return };
         let opened = tokio::select! {
             opened = self.open(stream, address, deadline) => opened,
-            () = stopped(&mut stop) => return,
+            () = async {
+                stopped(&mut stop).await;
+                sleep(LAST_MOMENT).await;
+            } => return,
         };
         let ends = |peer, scheme| Ends { local: local.into(), peer, scheme, progress };
         match opened {
@@ -251,7 +262,7 @@ impl Service {
     ) {
         let endpoint = self.endpoint;
         let (time, rate) = (head_timeout, self.limits.answer_rate);
-        let peer = ends.peer;
+        let (peer, progress) = (ends.peer, ends.progress.clone());
         let (asked, last_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (is_asked, last_begins) = (asked.clone(), last_answer.clone());
         let service = service_fn(move |request| {
@@ -278,7 +289,12 @@ impl Service {
                 return;
             }
             last_answer.notified().await;
-            tokio::time::sleep(head_timeout).await;
+            sleep(head_timeout).await;
+        };
+        // Who has connected may have asked already: its request is on the way, or not read yet.
+        let ending = async {
+            stopped(&mut stop).await;
+            let _ = timeout(LAST_MOMENT, progress.has_asked()).await;
         };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -295,7 +311,7 @@ impl Service {
                 debug!(listener = self.limits.listener, %peer, "nothing was asked in time, or the answer not taken");
                 return;
             }
-            () = stopped(&mut stop) => {
+            () = ending => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
