@@ -1,7 +1,7 @@
 //! The composition root: builds the hub and what serves it, binds, runs, and stops in order.
 //!
-//! Start: bind both listeners, then serve. Stop: no new connections, then the hub closes every
-//! client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
+//! Start: bind both listeners, then serve. Stop: no new connections, those that ask at that moment are
+//! told so, and the hub closes every client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
 //!
 //! - `listening`: binds the listeners.
 //! - `reloading`: reads the configuration again and has the parts take it over.
@@ -37,7 +37,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -204,7 +204,12 @@ impl App {
         let announced_by = Some(self.reloader.announcing_proxies());
         let opening = Opening { certificates: hub_certificates, announced_by };
         let hub_service = service(hub_pages, "hub", max_connections, opening);
-        tasks.spawn(hub_service.serve(hub, hub_stops));
+        let (tell_served, served) = oneshot::channel();
+        tasks.spawn(async move {
+            hub_service.serve(hub, hub_stops).await;
+            // Nobody listens when the program has been ended.
+            let _ = tell_served.send(());
+        });
         tasks.spawn(self.gateway.run(self.ring, self.pass_interval));
         tasks.spawn(self.reloader.run(self.supervisor.clone()));
         tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
@@ -218,7 +223,7 @@ impl App {
         let _ = stop_hub.send(true);
         self.hub.stop(CloseReason::ServerStopping);
         let emptied = tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied());
-        let (emptied, ()) = tokio::join!(emptied, self.supervisor.stopping());
+        let (emptied, (), _) = tokio::join!(emptied, self.supervisor.stopping(), served);
         if emptied.is_err() {
             let left = self.hub.client_count();
             warn!(clients = left, "stopping without waiting any longer for the last clients");

@@ -46,8 +46,11 @@ pub(super) struct Connect {
     shared: Arc<Shared>,
     hub: Hub,
     entrance: Entrances,
-    /// Refusals that come in floods, because programs and pages try again by themselves.
-    floods: Seldom,
+    /// Refusals come in floods, because programs and pages try again by themselves; by their reason.
+    refusals: [Seldom; Rejection::ALL.len()],
+    /// So do clients that are closed as soon as they have joined.
+    bad_tokens: Seldom,
+    bans: Seldom,
 }
 
 /// The entrance as it is now.
@@ -55,21 +58,18 @@ type Entrances = Arc<watch::Sender<Arc<Entrance>>>;
 
 impl Connect {
     pub fn new(shared: Arc<Shared>, hub: Hub, entrance: Entrances) -> Self {
-        Self { shared, hub, entrance, floods: Seldom::default() }
+        let refusals = Default::default();
+        let (bad_tokens, bans) = Default::default();
+        Self { shared, hub, entrance, refusals, bad_tokens, bans }
     }
 
     /// Counts a refused handshake, and closes its connection.
     fn reject(&self, rejection: Rejection, request: &Request, response: Response) -> Response {
         self.shared.metrics.reject(rejection);
         let (address, reason) = (client_address(request), rejection.label());
-        match rejection {
-            Rejection::AddressClients | Rejection::AddressRate | Rejection::Origin => {
-                match self.floods.tells(Instant::now()) {
-                    Some(untold) => info!(%address, reason, untold, "handshake refused"),
-                    None => debug!(%address, reason, "handshake refused"),
-                }
-            }
-            _ => info!(%address, reason, "handshake refused"),
+        match self.refusals[rejection as usize].tells(Instant::now()) {
+            Some(untold) => info!(%address, reason, untold, "handshake refused"),
+            None => debug!(%address, reason, "handshake refused"),
         }
         with(response, header::CONNECTION, "close")
     }
@@ -145,8 +145,15 @@ impl Endpoint for Connect {
         };
         let (address, user_agent) = (client_address(&request), user_agent(&request));
         let info = ClientInfo { address, user_agent, identity, rights };
+        let tells = if refused.is_some() {
+            self.bad_tokens.tells(Instant::now())
+        } else if admission.is_banned(&info) {
+            self.bans.tells(Instant::now())
+        } else {
+            Some(0)
+        };
         let entrances = (entrance, self.entrance.clone());
-        let newcomer = Newcomer { admission, info, entrances, refused, place };
+        let newcomer = Newcomer { admission, info, entrances, refused, tells, place };
         tokio::spawn(serve(self.shared.clone(), newcomer, upgrade));
         let mut response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -176,6 +183,8 @@ struct Newcomer {
     entrances: (Arc<Entrance>, Entrances),
     /// Why it is closed at once, if it is.
     refused: Option<&'static str>,
+    /// Whether the log tells of it, and how many like it have not been told before.
+    tells: Option<u64>,
     place: Option<Box<AddressPlace>>,
 }
 
@@ -188,14 +197,20 @@ async fn serve(shared: Arc<Shared>, newcomer: Newcomer, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let Some((socket, early)) = socket(upgraded) else { return };
     shared.metrics.connections.inc();
-    let Newcomer { admission, info, entrances: (came_by, now), refused, place } = newcomer;
+    let Newcomer { admission, info, entrances: (came_by, now), refused, tells, place } = newcomer;
     let (address, user_agent) = (info.address, info.user_agent.clone().unwrap_or_default());
     let name = info.identity.name.clone();
-    let membership = admission.join(info, said_goodbye);
+    let membership = admission.join(info, if tells.is_some() { said_goodbye } else { went });
     let key = membership.key();
     let proven = name.as_ref().is_some_and(ClientName::is_proven);
     let name = name.as_ref().map_or("", ClientName::as_str);
-    info!(id = key.id(), %address, name, proven, ?user_agent, "client connected");
+    match tells {
+        Some(0) => info!(id = key.id(), %address, name, proven, ?user_agent, "client connected"),
+        Some(untold) => {
+            info!(id = key.id(), %address, name, proven, ?user_agent, untold, "client connected");
+        }
+        None => debug!(id = key.id(), %address, name, proven, ?user_agent, "client connected"),
+    }
     // Asked after it has joined: who changes the entrance closes those who have joined before.
     let now = now.borrow().clone();
     let changed = !Arc::ptr_eq(&came_by, &now);
@@ -223,6 +238,12 @@ fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     let (stream, tls) = parts.io.into_inner().into_inner();
     Some((Socket::tls(stream, tls), parts.read_buf.to_vec()))
+}
+
+/// The end of a client that the log has not told of.
+fn went(client: ClientSummary, reason: CloseReason) {
+    let (address, reason) = (client.info.address, reason.label());
+    debug!(id = client.key.id(), %address, reason, "client disconnected");
 }
 
 fn said_goodbye(client: ClientSummary, reason: CloseReason) {

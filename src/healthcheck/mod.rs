@@ -17,6 +17,9 @@ pub const USUAL_TIMEOUT: &str = "3s";
 /// The longest time that can be given.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// What a hub says that is ready.
+const READY: &str = "ready";
+
 /// Characters of an answer's text that are shown.
 const MAX_SHOWN: usize = 100;
 
@@ -61,7 +64,11 @@ pub fn ask(target: &Target, timeout: Duration) -> Result<(), String> {
         }
     };
     match status(&answer) {
-        Some(200) => Ok(()),
+        Some(200) if first_line(&answer) == READY => Ok(()),
+        Some(200) => Err(format!(
+            "what answers at {asked} is no hub: it answers 200 ({})",
+            first_line(&answer)
+        )),
         Some(status) => {
             Err(format!("not ready: {asked} answers {status} ({})", first_line(&answer)))
         }
@@ -125,12 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn only_200_is_ready_and_anything_else_is_told_with_its_text() {
+    fn only_200_and_its_word_is_ready_and_anything_else_is_told_with_its_text() {
         assert_eq!(asked_of(b"HTTP/1.1 200 OK\r\n\r\nready\n"), Ok(()));
         for (answer, told) in [
             (&b"HTTP/1.1 503 Service Unavailable\r\n\r\nstopping\n"[..], "answers 503 (stopping)"),
             (b"HTTP/1.1 204 No Content\r\n\r\n", "answers 204 (without a text)"),
             (b"HTTP/1.0 500 \r\n\r\n\x1b[31mred", "answers 500 ([31mred)"),
+            (b"HTTP/1.1 200 OK\r\n\r\nWelcome!\n", "is no hub: it answers 200 (Welcome!)"),
+            (b"HTTP/1.1 200 OK\r\n\r\n", "is no hub: it answers 200 (without a text)"),
             (b"SSH-2.0-Server\r\n", "does not speak HTTP"),
             (b"HTTP/1.1 2x0 OK\r\n\r\n", "does not speak HTTP"),
             (b"HTTP/1.1 20", "does not speak HTTP"),

@@ -1,6 +1,7 @@
 //! The body of an answer, which has its time, and is handed out in parts: so that little of it waits in
 //! buffers, and its end shows how much of it has been taken.
 
+use super::MAX_HEAD_BYTES;
 use super::crowd::Progress;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -18,6 +19,8 @@ pub(super) struct Answer<B> {
     /// What is left of a frame of the body.
     rest: Bytes,
     progress: Progress,
+    /// How long the next request may take from this one's end on.
+    next_within: Duration,
     /// Whether the connection becomes something else, and stays at this request.
     upgraded: bool,
 }
@@ -25,11 +28,17 @@ pub(super) struct Answer<B> {
 impl<B: Body<Data = Bytes, Error = io::Error>> Answer<B> {
     /// The answer of `body`, to be taken within `time` and what `rate`, in bytes a second, gives it.
     /// What has no length comes at times of its own, and limits itself.
+    ///
+    /// Behind it the next request has its `time`. While some of the answer still waits in buffers no
+    /// request is read, and nothing else measures how long; so that has its time too.
     pub fn new(body: B, progress: Progress, time: Duration, rate: u64, upgraded: bool) -> Self {
         if let Some(bytes) = body.size_hint().exact().filter(|_| !upgraded) {
             progress.answered(time + Duration::from_secs(bytes / rate));
         }
-        Self { body: Box::pin(body), rest: Bytes::new(), progress, upgraded }
+        let last_part = body.size_hint().upper().unwrap_or(u64::MAX).min(PART_BYTES as u64);
+        let buffered = last_part + MAX_HEAD_BYTES as u64;
+        let next_within = time + Duration::from_secs(buffered.div_ceil(rate));
+        Self { body: Box::pin(body), rest: Bytes::new(), progress, next_within, upgraded }
     }
 }
 
@@ -72,7 +81,7 @@ impl<B: Body<Data = Bytes, Error = io::Error>> Body for Answer<B> {
 impl<B> Drop for Answer<B> {
     fn drop(&mut self) {
         if !self.upgraded {
-            self.progress.done();
+            self.progress.done(self.next_within);
         }
     }
 }

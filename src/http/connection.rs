@@ -67,11 +67,11 @@ impl Opening {
             .is_some_and(|all| all.borrow().iter().any(|network| network.contains(&ip)));
         let peer = if announced {
             let read = proxy_header::read(&mut stream).await;
-            read.map_err(failed(ConnectionFailure::ProxyHeader))?.unwrap_or(peer)
+            let read = read.map_err(failed(ConnectionFailure::ProxyHeader))?;
+            Peer::Announced(read.unwrap_or(peer))
         } else {
-            peer
+            Peer::Tcp(peer)
         };
-        let peer = Peer::Tcp(peer);
         let Some(certificates) = &self.certificates else {
             return Ok((Opened::Plain(stream), peer));
         };

@@ -2,39 +2,47 @@
 //!
 //! A newcomer does not wait for somebody who asks for nothing: of the connections that are not at a
 //! request, one goes, of the address that has most of them the oldest. Whoever fills the listener from
-//! one address so displaces itself. Each has [`GRACE`] to ask first, so that a crowd of honest ones,
-//! such as all computers of a server after a restart, comes in one after the other; whoever fills the
-//! listener from many addresses can hold a newcomer up for about as long. Connections at a request
-//! stay, and end by time limits of their own.
+//! one address so displaces itself. Each has [`GRACE`] for its first request, so that a crowd of honest
+//! ones, such as all computers of a server after a restart, comes in one after the other. Connections at
+//! a request stay, and end by time limits of their own.
+//!
+//! An address that keeps using up that grace loses it ([`Silence`]): thousands of silent connections may
+//! wait to be accepted, and a newcomer behind them, who would wait for the grace of them all. So one
+//! address can hold a newcomer up for little more than one grace, and many addresses for a few.
 
+use super::silence::Silence;
 use crate::access::counted_as;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long to wait for a place before looking again who could go.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection may be at nothing before its place can be wanted by another: a few round
-/// trips of a bad network.
+/// How long a connection has for its first request before its place can be wanted by another: a few
+/// round trips of a bad network.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The connections of a listener.
 #[derive(Debug)]
 pub(super) struct Crowd {
     places: Arc<Semaphore>,
+    /// How many there are.
+    total: u32,
     grace: Duration,
     members: Mutex<Members>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Members {
     next: u64,
     /// By age, oldest first.
     list: BTreeMap<u64, Member>,
+    silence: Silence,
 }
 
 #[derive(Debug)]
@@ -48,8 +56,10 @@ struct Member {
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Nothing: no request is there, or not all of its head.
-    Nothing,
+    /// Its beginning: its first request is not there, or not all of its head.
+    Beginning,
+    /// Nothing: the next request is not there, or not all of its head; it must be by then.
+    Nothing(Instant),
     /// A request: it is being answered, or the answer comes when it comes.
     Request,
     /// An answer, which must be taken by then.
@@ -67,7 +77,7 @@ pub(super) struct Progress(watch::Sender<At>);
 pub(super) enum Why {
     /// Its place is wanted by another.
     Crowded,
-    /// It does not take its answer.
+    /// It does not take its answer, or not the end of it that the next request waits for.
     Overdue,
 }
 
@@ -87,8 +97,10 @@ impl Crowd {
     }
 
     fn with_grace(places: usize, grace: Duration) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(places));
-        Arc::new(Self { places, grace, members: Mutex::default() })
+        let total = u32::try_from(places).unwrap_or(u32::MAX);
+        let silence = Silence::of_places(places);
+        let members = Mutex::new(Members { next: 0, list: BTreeMap::new(), silence });
+        Arc::new(Self { places: Arc::new(Semaphore::new(places)), total, grace, members })
     }
 
     /// A place for a connection from `address`; when there is none, somebody who is at nothing goes.
@@ -97,13 +109,17 @@ impl Crowd {
             if let Ok(permit) = self.places.clone().try_acquire_owned() {
                 break Some(permit);
             }
-            self.throw_out();
+            // Those who have come have a turn first, so that what they have asked is known.
+            yield_now().await;
+            if self.is_full() {
+                self.throw_out();
+            }
             // Never closed, so there is always a permit to come.
             if let Ok(permit) = timeout(PAUSE, self.places.clone().acquire_owned()).await {
                 break permit.ok();
             }
         };
-        let progress = Progress(watch::Sender::new(At::Nothing));
+        let progress = Progress(watch::Sender::new(At::Beginning));
         let mut members = self.members();
         let number = members.next;
         members.next += 1;
@@ -114,37 +130,55 @@ impl Crowd {
         Place { crowd: self.clone(), number, progress, _permit: permit }
     }
 
+    /// Waits until all places are free.
+    pub async fn emptied(&self) {
+        // Never closed, so they all become free.
+        let _ = self.places.acquire_many(self.total).await;
+    }
+
     /// Tells one connection that is at nothing to go.
     fn throw_out(&self) {
-        let members = self.members();
-        // In a crowd of honest ones nobody is there for so long, and it is not looked through.
-        let oldest = members.list.first_key_value();
-        if oldest.is_none_or(|(_, member)| member.since.elapsed() < self.grace) {
-            return;
-        }
+        let now = Instant::now();
+        let mut members = self.members();
         // Somebody may be on the way out already.
         if members.list.values().any(|member| member.progress.at() == At::End) {
             return;
         }
-        let is_idle = |member: &&Member| {
-            member.progress.at() == At::Nothing && member.since.elapsed() >= self.grace
+        let may_go = |member: &&Member| match member.progress.at() {
+            At::Nothing(_) => true,
+            At::Beginning => {
+                now.duration_since(member.since) >= self.grace
+                    || members.silence.is_known_of(member.address, now)
+            }
+            At::Request | At::Answer(_) | At::End => false,
         };
-        let idle = || members.list.values().filter(is_idle);
+        let idle = || members.list.values().filter(may_go);
         let mut counts = HashMap::<Option<IpAddr>, usize>::new();
         for member in idle() {
             *counts.entry(member.address).or_default() += 1;
         }
         let most = counts.values().copied().max().unwrap_or(0);
-        if let Some(member) = idle().find(|member| counts.get(&member.address) == Some(&most)) {
+        let goes = idle().find(|member| counts.get(&member.address) == Some(&most));
+        let Some((address, progress)) = goes.map(|goes| (goes.address, goes.progress.clone()))
+        else {
+            return;
+        };
+        let mut was = At::End;
+        progress.0.send_if_modified(|at| {
             // Unless it has begun something in the meantime.
-            member.progress.0.send_if_modified(|at| {
-                let wanted = *at == At::Nothing;
-                if wanted {
-                    *at = At::End;
-                }
-                wanted
-            });
+            let goes = matches!(at, At::Beginning | At::Nothing(_));
+            if goes {
+                was = std::mem::replace(at, At::End);
+            }
+            goes
+        });
+        if was == At::Beginning {
+            members.silence.noticed(address, now);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -162,14 +196,20 @@ impl Progress {
         self.is_at(At::Request);
     }
 
+    /// Waits until a first request is there.
+    pub async fn has_asked(&self) {
+        // This holds the sender.
+        let _ = self.0.subscribe().wait_for(|at| *at != At::Beginning).await;
+    }
+
     /// The answer is there, and to be taken within `time`.
     pub fn answered(&self, time: Duration) {
         self.is_at(At::Answer(Instant::now() + time));
     }
 
-    /// The answer has been handed out whole.
-    pub fn done(&self) {
-        self.is_at(At::Nothing);
+    /// The answer has been handed out whole; the next request must be there within `time`.
+    pub fn done(&self, time: Duration) {
+        self.is_at(At::Nothing(Instant::now() + time));
     }
 
     /// Who has to go has to, whatever it has begun since.
@@ -203,8 +243,8 @@ impl Place {
             };
             match at {
                 At::End => return Why::Crowded,
-                At::Nothing | At::Request => changed.await,
-                At::Answer(until) => tokio::select! {
+                At::Beginning | At::Request => changed.await,
+                At::Answer(until) | At::Nothing(until) => tokio::select! {
                     () = sleep_until(until) => return Why::Overdue,
                     () = changed => {}
                 },
@@ -215,13 +255,21 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.members().list.remove(&self.number);
+        let wanted = self.crowd.is_full();
+        let mut members = self.crowd.members();
+        let member = members.list.remove(&self.number);
+        // Else one could leave just before it is told to.
+        if let Some(member) = member.filter(|_| wanted && self.progress.at() == At::Beginning) {
+            members.silence.noticed(member.address, Instant::now());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
@@ -267,7 +315,7 @@ mod tests {
         places[0].progress().asked();
         crowd.throw_out();
         assert_eq!(thrown_out(&places), None);
-        places[0].progress().done();
+        places[0].progress().done(LONG);
         crowd.throw_out();
         assert_eq!(thrown_out(&places), Some(0));
         places[0].progress().asked();
@@ -291,12 +339,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_address_that_keeps_using_up_its_time_to_ask_has_none_any_more() {
+        let crowd = Crowd::with_grace(2, Duration::from_secs(600));
+        let silent = || crowd.enter(ip("192.0.2.1"));
+        let places = [silent().await, silent().await];
+        crowd.throw_out();
+        assert_eq!(thrown_out(&places), None);
+        // One leaves by itself just before it had to.
+        let [first, second] = places;
+        drop(first);
+        let third = silent().await;
+        crowd.throw_out();
+        assert_eq!(second.progress.at(), At::End);
+        assert_eq!(third.progress.at(), At::Beginning);
+        drop(second);
+        // It has not used up the time of anybody else.
+        let other = crowd.enter(ip("192.0.2.2")).await;
+        drop(third);
+        let other = [other, crowd.enter(ip("192.0.2.2")).await];
+        crowd.throw_out();
+        assert_eq!(thrown_out(&other), None);
+    }
+
+    #[tokio::test]
+    async fn who_has_asked_once_has_no_more_time_when_its_place_is_wanted() {
+        let crowd = Crowd::with_grace(2, Duration::from_secs(600));
+        let places = [crowd.enter(ip("192.0.2.1")).await, crowd.enter(ip("192.0.2.1")).await];
+        places[1].progress().asked();
+        places[1].progress().done(LONG);
+        crowd.throw_out();
+        assert_eq!(thrown_out(&places), Some(1));
+    }
+
+    #[tokio::test]
     async fn a_newcomer_gets_the_place_of_who_goes_or_waits_for_one() {
         let (crowd, mut places) = filled(&["192.0.2.1"]).await;
         places[0].progress().asked();
         let mut newcomer = Box::pin(crowd.enter(ip("192.0.2.2")));
         assert!(timeout(3 * PAUSE, newcomer.as_mut()).await.is_err());
-        places[0].progress().done();
+        places[0].progress().done(LONG);
         assert!(timeout(3 * PAUSE, newcomer.as_mut()).await.is_err());
         let first = places.remove(0);
         let told = timeout(Duration::from_secs(10), first.has_to_go()).await;
@@ -318,10 +399,20 @@ mod tests {
             progress.answered(time);
             assert!(waits().await.is_err(), "each answer has its time");
         }
-        progress.done();
+        progress.asked();
         assert!(waits().await.is_err() && waits().await.is_err() && waits().await.is_err());
         progress.answered(time);
         let begun = Instant::now();
+        assert_eq!(places[0].has_to_go().await, Why::Overdue);
+        assert!(begun.elapsed() >= time);
+    }
+
+    #[tokio::test]
+    async fn who_sends_no_further_request_in_its_time_has_to_go() {
+        let (_crowd, places) = filled(&["192.0.2.1"]).await;
+        let time = Duration::from_millis(100);
+        let begun = Instant::now();
+        places[0].progress().done(time);
         assert_eq!(places[0].has_to_go().await, Why::Overdue);
         assert!(begun.elapsed() >= time);
     }

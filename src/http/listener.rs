@@ -56,6 +56,8 @@ impl Accepted {
 pub enum Peer {
     /// Whoever has this address.
     Tcp(SocketAddr),
+    /// Whoever has this address as a proxy says that passes on connections and speaks no HTTP.
+    Announced(SocketAddr),
     /// A program of this machine, over a Unix socket.
     Local,
 }
@@ -103,7 +105,7 @@ impl Listener {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Announced(address) => address.fmt(f),
             Self::Local => f.write_str("this machine"),
         }
     }

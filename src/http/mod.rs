@@ -7,7 +7,7 @@
 //! - `listener`: what is bound, a port or a Unix socket (`unix`); `inherited`: what the service manager
 //!   has bound already.
 //! - `connection`: what comes before HTTP: a proxy's header (`proxy_header`), TLS (`certificates`).
-//! - `crowd`: who holds the places, and who has to go; `answer`: an answer, handed out in parts.
+//! - `crowd`: who holds the places, and who has to go; `silence`: who is known for asking nothing; `answer`: an answer, handed out in parts.
 //! - `counted`: counts requests by route; `traced`: finds the client's address behind proxies.
 
 mod answer;
@@ -19,6 +19,7 @@ mod crowd;
 mod inherited;
 mod listener;
 mod proxy_header;
+mod silence;
 mod traced;
 #[cfg(unix)]
 mod unix;
@@ -43,7 +44,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use listener::Accepted;
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
-use poem::http::{StatusCode, header};
+use poem::http::{HeaderName, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
 use std::convert::Infallible;
@@ -55,7 +56,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use traced::X_FORWARDED_FOR;
 use tracing::{debug, info, warn};
 
 /// Most headers of a request.
@@ -63,6 +65,12 @@ const MAX_HEADERS: usize = 64;
 
 /// Most bytes of a request's head, and of what is read ahead.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// How long a connection has for its first request when the listener stops, and as long before for what
+/// comes before HTTP.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// How long to wait when no connection can be accepted for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -118,7 +126,8 @@ impl Service {
     }
 
     /// Accepts connections until `stop` turns true; then the listener is closed and each
-    /// connection ends after the request it is at. Upgraded connections are not touched.
+    /// connection ends after the request it is at, or its first one, for which it has a moment. Returns
+    /// when they have ended, or soon after that moment. Upgraded connections are not touched.
     pub async fn serve(self, listener: Listener, mut stop: watch::Receiver<bool>) {
         // Told once for each time it begins, not ten times a second.
         let mut failing = false;
@@ -132,7 +141,7 @@ impl Service {
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
-                () = stopped(&mut stop) => return,
+                () = stopped(&mut stop) => break,
             };
             match accepted {
                 Ok((accepted, place)) => {
@@ -166,10 +175,13 @@ impl Service {
                             "no connection can be accepted; trying again"
                         );
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        drop(listener);
+        // Who takes its answer slowly is not waited for.
+        let _ = timeout(3 * LAST_MOMENT, crowd.emptied()).await;
     }
 
     async fn serve_connection(
@@ -196,7 +208,10 @@ impl Service {
         let Ok(local) = stream.local_addr() else { return };
         let opened = tokio::select! {
             opened = self.open(stream, address, deadline) => opened,
-            () = stopped(&mut stop) => return,
+            () = async {
+                stopped(&mut stop).await;
+                sleep(LAST_MOMENT).await;
+            } => return,
         };
         let ends = |peer, scheme| Ends { local: local.into(), peer, scheme, progress };
         match opened {
@@ -247,15 +262,16 @@ impl Service {
     ) {
         let endpoint = self.endpoint;
         let (time, rate) = (head_timeout, self.limits.answer_rate);
-        let peer = ends.peer;
+        let (peer, progress) = (ends.peer, ends.progress.clone());
         let (asked, last_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (is_asked, last_begins) = (asked.clone(), last_answer.clone());
         let service = service_fn(move |request| {
             is_asked.notify_one();
-            ends.progress.asked();
             let (endpoint, last_begins, ends) =
                 (endpoint.clone(), last_begins.clone(), ends.clone());
             async move {
+                // Not before: while the answer before is not taken, hyper does not begin with this.
+                ends.progress.asked();
                 let progress = ends.progress.clone();
                 let response = respond(&endpoint, request, ends).await;
                 if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
@@ -273,7 +289,12 @@ impl Service {
                 return;
             }
             last_answer.notified().await;
-            tokio::time::sleep(head_timeout).await;
+            sleep(head_timeout).await;
+        };
+        // Who has connected may have asked already: its request is on the way, or not read yet.
+        let ending = async {
+            stopped(&mut stop).await;
+            let _ = timeout(LAST_MOMENT, progress.has_asked()).await;
         };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -290,7 +311,7 @@ impl Service {
                 debug!(listener = self.limits.listener, %peer, "nothing was asked in time, or the answer not taken");
                 return;
             }
-            () = stopped(&mut stop) => {
+            () = ending => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -321,11 +342,28 @@ async fn respond(
     request.extensions_mut().insert(upgrade);
     let remote = match ends.peer {
         Peer::Tcp(address) => address.into(),
+        Peer::Announced(address) => {
+            // Whoever the address is trusted as, these are the client's own words.
+            for header in [X_FORWARDED_FOR, X_FORWARDED_PROTO] {
+                request.headers_mut().remove(header);
+            }
+            address.into()
+        }
         Peer::Local => Addr::custom("unix", ""),
     };
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        return hyper::Response::from(two_hosts());
+    }
     let (local, remote) = (LocalAddr(ends.local), RemoteAddr(remote));
     let response = endpoint.get_response((request, local, remote, ends.scheme).into()).await;
     hyper::Response::from(response)
+}
+
+/// The answer to a request that names two hosts (RFC 9112, 3.2), of which others might take another one.
+fn two_hosts() -> Response {
+    let words = "The Host header must say once where this hub is.\n";
+    let answer = Response::builder().status(StatusCode::BAD_REQUEST);
+    answer.content_type("text/plain; charset=utf-8").body(words)
 }
 
 /// Errors of `accept` that concern the connection that was to be accepted, not the listener.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::debug;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address of a request's client, in the request's extensions.
 #[derive(Debug, Clone, Copy)]

@@ -369,6 +369,11 @@ impl Hub {
 }
 
 impl Admission {
+    /// Whether such a client is banned, and would be closed as soon as it has joined.
+    pub fn is_banned(&self, info: &ClientInfo) -> bool {
+        self.0.state().bans.find(info, unix_ms()).is_some()
+    }
+
     /// Makes a client of it. `on_leave` is told when the client has gone, and why.
     pub fn join(self, info: ClientInfo, on_leave: fn(ClientSummary, CloseReason)) -> Membership {
         // A client that is banned has something to be sent from the first moment.

@@ -42,7 +42,8 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    const ALL: [Self; 8] = [
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 8] = [
         Self::Full,
         Self::Stopping,
         Self::BadHandshake,

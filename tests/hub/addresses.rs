@@ -8,6 +8,7 @@ use crate::api::{Caller, config as with_tokens};
 use crate::support::{
     TestApp, config,
     http::Response,
+    json::Json,
     process::Process,
     raw::{Raw, upgrade},
     wait_until, with_app,
@@ -268,4 +269,36 @@ async fn a_flood_of_refusals_is_one_line_of_the_log() {
     // Thirty refusals take less than the ten seconds after which one more would be told.
     assert!((1..=2).contains(&told.len()), "{told:?}");
     assert!(told[0].text_of("address").starts_with("127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn no_kind_of_refusal_and_no_client_closed_at_once_fills_the_log() {
+    let mut hub = Process::start(&[]);
+    let requests = [
+        ("bad_handshake", "GET /connect HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 426),
+        ("bad_name", upgrade("/connect?name=%07"), 400),
+        ("bad_token", upgrade("/connect?token=of-nobody"), 101),
+    ];
+    for (reason, request, status) in &requests {
+        for _ in 0..30 {
+            let mut client = Raw::tcp(hub.hub()).await;
+            client.write(request.as_bytes()).await;
+            assert_eq!(client.answer().await.expect("an answer").status, *status, "{reason}");
+            if *status == 101 {
+                assert_eq!(client.close_code().await, Some(4502));
+            }
+        }
+    }
+    hub.signal("TERM");
+    hub.exit().await;
+    let log = hub.log();
+    let lines = |key: &str, text: &str| {
+        let is = |line: &&Json| line.get(key).and_then(Json::as_text).as_deref() == Some(text);
+        log.iter().filter(is).count()
+    };
+    // One more is told when ten seconds have gone by.
+    for (reason, ..) in &requests {
+        assert!((1..=3).contains(&lines("reason", reason)), "{reason}");
+    }
+    assert!((1..=3).contains(&lines("message", "client connected")));
 }

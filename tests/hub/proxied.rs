@@ -15,7 +15,7 @@ use crate::{
         DEADLINE, TestApp,
         raw::{Raw, upgrade},
         tls::{exchange, with_tls},
-        with_app,
+        wait_until, with_app,
     },
 };
 
@@ -105,6 +105,36 @@ async fn whoever_is_no_proxy_is_not_believed() {
         let answer = liar.answer().await;
         assert!(answer.is_none_or(|answer| answer.status == 400));
         assert_eq!(clients_of(app, "192.0.2.7").await, 0);
+    })
+    .await;
+}
+
+/// They once were believed where the header has no address, or one of a trusted proxy.
+#[tokio::test]
+async fn forwarding_headers_on_an_announced_connection_are_the_clients_own() {
+    with_app(announced(), async |app| {
+        let forged = upgrade("/connect").replacen("\r\n", "\r\nX-Forwarded-For: 192.0.2.66\r\n", 1);
+        for line in [
+            "PROXY UNKNOWN\r\n",
+            "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+            "\r\n\r\n\0\r\nQUIT\n\x21\0\0\0",
+            "PROXY TCP4 127.0.0.1 10.0.0.1 1 2\r\n",
+        ] {
+            let mut client = Raw::tcp(app.hub()).await;
+            client.write(format!("{line}{forged}").as_bytes()).await;
+            client.accepted().await;
+            client.publish("\"x\"", "1").await;
+            assert_eq!(clients_of(app, "192.0.2.66").await, 0, "{line:?}");
+            assert_eq!(clients_of(app, "127.0.0.1").await, 1, "{line:?}");
+            drop(client);
+            let gone = async || clients_of(app, "127.0.0.1").await == 0;
+            wait_until("the client has gone", gone).await;
+
+            let page = TcpStream::connect(app.hub()).await.expect("connects");
+            let headers = "Host: a\r\nX-Forwarded-Proto: https\r\n";
+            let answer = exchange(page, &format!("{line}GET / HTTP/1.0\r\n{headers}\r\n")).await;
+            assert!(answer.contains("http://a/") && !answer.contains("https://a/"), "{answer}");
+        }
     })
     .await;
 }

@@ -81,6 +81,24 @@ async fn an_app_that_is_stopped_says_goodbye_after_the_pong() {
     assert!(waited < Duration::from_millis(900), "the pong is enough: {waited:?}");
 }
 
+/// It once found the connection closed without a word, and had asked in time.
+#[tokio::test]
+async fn who_has_connected_and_asks_as_the_app_stops_is_told_when_to_come_back() {
+    let app = TestApp::start(config()).await;
+    let mut late = Raw::tcp(app.hub()).await;
+    // Accepted in their order.
+    let mut client = app.client().await;
+    let stopped = app.stop();
+    let talk = async {
+        let ping = client.frame().await;
+        late.write(upgrade("/connect").as_bytes()).await;
+        let answer = late.answer().await.expect("an answer");
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("10")));
+        goodbye(&mut client, ping, true).await;
+    };
+    tokio::join!(talk, stopped);
+}
+
 #[tokio::test]
 async fn without_a_pong_the_goodbye_comes_after_a_second() {
     let app = TestApp::start(config()).await;

@@ -1,7 +1,14 @@
 //! Connections that hold a place and do not get on: silent ones, slow ones, and those that ask and do
 //! not read.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use poem::endpoint::make_sync;
 use skynet::{
@@ -13,6 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     sync::watch,
+    task::{JoinSet, yield_now},
     time::{interval, timeout},
 };
 
@@ -20,7 +28,7 @@ use crate::api::{TOKEN, config as with_tokens};
 use crate::support::{
     DEADLINE, config, http,
     raw::{Raw, upgrade},
-    with_app,
+    wait_until, with_app,
 };
 
 /// More connections than a listener has places for unfinished requests.
@@ -78,6 +86,53 @@ async fn who_floods_from_one_address_displaces_itself_and_nobody_else() {
         honest.write(rest.as_bytes()).await;
         honest.accepted().await;
         honest.open("\"x\"").await;
+    })
+    .await;
+}
+
+/// Silent connections from one address, of which there are always so many.
+const SILENT: usize = 3000;
+/// Descriptors for the hub and the other tests.
+#[cfg(unix)]
+const SPARE: u64 = 1000;
+
+/// Each of them once had its second before it had to go, against its own address too: a newcomer behind
+/// three thousand of them waited 24 seconds.
+#[tokio::test]
+async fn thousands_of_silent_connections_from_one_address_are_soon_through() {
+    #[cfg(unix)]
+    {
+        let needed = SILENT as u64 + SPARE;
+        let allowed = rlimit::increase_nofile_limit(u64::MAX).expect("the limit can be read");
+        assert!(allowed >= needed, "this test needs {needed} open files, and has {allowed}");
+    }
+    with_app(patient(), async |app| {
+        let (to, opened) = (app.hub(), Arc::new(AtomicUsize::new(0)));
+        let mut flood = JoinSet::new();
+        for _ in 0..SILENT {
+            let opened = opened.clone();
+            flood.spawn(async move {
+                // Who has been thrown out comes again at once.
+                loop {
+                    let socket = TcpSocket::new_v4().expect("a socket");
+                    socket.bind(([127, 0, 0, 2], 0).into()).expect("an address");
+                    if let Ok(mut stream) = socket.connect(to).await {
+                        opened.fetch_add(1, Ordering::Relaxed);
+                        let _ = stream.read(&mut [0]).await;
+                    }
+                    yield_now().await;
+                }
+            });
+        }
+        let is_there = async || opened.load(Ordering::Relaxed) >= SILENT;
+        wait_until("the flood is there", is_there).await;
+        for _ in 0..3 {
+            let client = timeout(Duration::from_secs(10), app.client()).await;
+            client.expect("a newcomer is served soon").open("\"x\"").await;
+        }
+        flood.shutdown().await;
+        // Behind all that are left of the flood.
+        app.client().await.open("\"x\"").await;
     })
     .await;
 }
@@ -246,6 +301,24 @@ async fn who_asks_again_and_again_and_reads_no_answer_is_hung_up_on() {
         timeout(DEADLINE, asking).await.expect("it is hung up on");
         let labels = [("listener", "admin"), ("reason", "timeout")];
         app.metric_is("skynet_connection_failures_total", &labels, 1.0).await;
+    })
+    .await;
+}
+
+/// Small answers went into buffers at once, so that each request was over and nothing was late.
+#[tokio::test]
+async fn who_asks_for_little_until_nothing_fits_any_more_and_reads_nothing_is_hung_up_on() {
+    with_app(hurried(), async |app| {
+        // Of several sizes: where nothing fits any more is somewhere else in each.
+        let mut all = JoinSet::new();
+        for (path, buffer) in [("healthz", 1024), ("healthz", 4096), ("readyz", 1024)] {
+            let mut stream = with_buffer(app.hub(), buffer).await;
+            let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(500);
+            all.spawn(async move { while stream.write_all(request.as_bytes()).await.is_ok() {} });
+        }
+        timeout(DEADLINE, all.join_all()).await.expect("they are hung up on");
+        let labels = [("listener", "hub"), ("reason", "timeout")];
+        app.metric_is("skynet_connection_failures_total", &labels, 3.0).await;
     })
     .await;
 }

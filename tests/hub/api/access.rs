@@ -99,6 +99,21 @@ async fn a_host_that_this_is_not_is_refused_but_for_health_and_metrics() {
     .await;
 }
 
+/// The first of them alone once was looked at.
+#[tokio::test]
+async fn a_request_that_names_two_hosts_is_a_bad_one() {
+    with_app(config(), async |app| {
+        let hosts = "Host: 127.0.0.1\r\nHost: attacker.example\r\n";
+        for path in ["/docs", "/api/v1/info", "/healthz"] {
+            let request = format!("GET {path} HTTP/1.0\r\n{hosts}\r\n");
+            assert_eq!(http::send(app.admin(), &request).await.status, 400, "{path}");
+        }
+        let request = format!("GET /connect HTTP/1.1\r\nConnection: close\r\n{hosts}\r\n");
+        assert_eq!(http::send(app.hub(), &request).await.status, 400);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_and_a_wrong_method_names_the_right_ones() {
     with_app(config(), async |app| {
