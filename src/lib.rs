@@ -18,6 +18,7 @@
 //! - [`reload`]: asking for the settings to be read again while the program runs.
 //! - [`shutdown`]: the signals that end the program, and the one that has it read its settings again.
 //! - [`systemd`]: what a supervisor is told.
+//! - `worker`: the threads for what takes long.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
 //! - [`exit`]: the exit codes.
@@ -27,7 +28,7 @@
 //! - `fuzzing`: what must hold for any bytes; for tests and fuzzing alone.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol` and
-//! `sync`; `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! `sync`; `access` and `reload` know `config`; `worker` knows nothing; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
 
@@ -55,3 +56,4 @@ pub mod shutdown;
 mod sync;
 pub mod systemd;
 pub mod telemetry;
+mod worker;

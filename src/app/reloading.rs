@@ -4,7 +4,7 @@
 //! settings, the owner's token, the certificates, the file of bans. Only then the parts take over what is new, and
 //! nothing of that fails; what would take long is done in steps, between which the hub serves.
 
-use super::{counted_channels, hub_limits};
+use super::{StartError, counted_channels, hub_limits, worker};
 use crate::access::{AdminToken, AdminTokens, BansFile};
 use crate::config::{Config, ConfigError, Loaded, Problem, Reread};
 use crate::descriptors;
@@ -15,11 +15,12 @@ use crate::metrics::Metrics;
 use crate::reload::{InForce, Outcome, Reloads, Report, Request};
 use crate::systemd::Supervisor;
 use crate::telemetry::{self, FilterError};
+use crate::worker::Worker;
 use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
 /// What reads the settings again, and holds those in force.
@@ -35,6 +36,8 @@ pub(super) struct Reloader {
     tokens: Option<watch::Sender<AdminTokens>>,
     bans_file: Option<Arc<Mutex<BansFile>>>,
     certificates: Vec<Certificates>,
+    /// Reads the files.
+    worker: Worker,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -43,8 +46,13 @@ struct Read {
     reread: Reread,
     tokens: Option<AdminTokens>,
     certificates: Vec<ReadAnew>,
-    /// The bans, if somebody has changed their file, which nobody writes meanwhile.
-    bans: Option<(Vec<Ban>, OwnedMutexGuard<BansFile>)>,
+    bans: Option<ReadBans>,
+}
+
+/// The bans of a file that somebody has changed, and the file, which nobody writes meanwhile.
+struct ReadBans {
+    bans: Vec<Ban>,
+    _file: OwnedMutexGuard<BansFile>,
 }
 
 /// Settings that say who the owner is: of no use while the API is off, as it is from the start on.
@@ -65,7 +73,7 @@ impl Reloader {
         tokens: Option<watch::Sender<AdminTokens>>,
         bans_file: Option<Arc<Mutex<BansFile>>>,
         certificates: Vec<Certificates>,
-    ) -> (Self, Reloads) {
+    ) -> Result<(Self, Reloads), StartError> {
         let (reloads, requests) = Reloads::channel();
         let head_timeout = watch::Sender::new(loaded.config.limits.handshake_timeout);
         let trusted_proxies = watch::Sender::new(loaded.config.hub.trusted_proxies.clone().into());
@@ -82,9 +90,10 @@ impl Reloader {
             tokens,
             bans_file,
             certificates,
+            worker: worker("reload")?,
             requests,
         };
-        (reloader, reloads)
+        Ok((reloader, reloads))
     }
 
     /// The settings in force.
@@ -155,11 +164,7 @@ impl Reloader {
         let loaded = self.in_force.borrow().clone();
         let api_is_on = self.tokens.is_some();
         let certificates = self.certificates.clone();
-        let bans_file = match &self.bans_file {
-            Some(file) => Some(file.clone().lock_owned().await),
-            None => None,
-        };
-        let read = spawn_blocking(move || {
+        let read = self.worker.run(move || {
             let reread = loaded.reread()?;
             let admin = &reread.loaded.config.admin;
             let tokens = match api_is_on.then(|| AdminToken::find(admin)) {
@@ -176,17 +181,22 @@ impl Reloader {
             // Whoever names other files may have removed those of before.
             let stay = certificates.iter().filter(|of| !moved(of.section(), &reread.needs_restart));
             let certificates = stay.map(read_anew).collect::<Result<_, _>>()?;
-            // Last, as the file takes note of what has been read of it.
-            let bans = match bans_file {
-                None => None,
-                Some(mut file) => match file.read_changed() {
-                    Ok(bans) => bans.map(|bans| (bans, file)),
-                    Err(error) => return Err(problem("admin.bans_file", &error)),
-                },
-            };
-            Ok(Read { reread, tokens, certificates, bans })
+            Ok(Read { reread, tokens, certificates, bans: None })
         });
-        read.await.unwrap_or_else(|error| Err(problem("the configuration", &error)))
+        let read = read.await.unwrap_or_else(|error| Err(problem("the configuration", &error)))?;
+        // Last, as the file takes note of what has been read of it.
+        Ok(Read { bans: self.read_bans().await?, ..read })
+    }
+
+    /// Reads the file of bans, if somebody has changed it.
+    async fn read_bans(&self) -> Result<Option<ReadBans>, ConfigError> {
+        let Some(file) = &self.bans_file else { return Ok(None) };
+        let mut file = file.clone().lock_owned().await;
+        let read = self.worker.run(move || {
+            file.read_changed().map(|bans| bans.map(|bans| ReadBans { bans, _file: file }))
+        });
+        let read = read.await.map_err(|error| problem("admin.bans_file", &error))?;
+        read.map_err(|error| problem("admin.bans_file", &error))
     }
 
     /// Has all parts take over what is new; returns how many clients were closed.
@@ -194,7 +204,7 @@ impl Reloader {
         &self,
         loaded: Arc<Loaded>,
         tokens: Option<AdminTokens>,
-        bans: Option<(Vec<Ban>, OwnedMutexGuard<BansFile>)>,
+        bans: Option<ReadBans>,
     ) -> usize {
         let config = &loaded.config;
         if let (Some(keep), Some(tokens)) = (&self.tokens, tokens) {
@@ -211,7 +221,7 @@ impl Reloader {
         if !withdrawn.is_empty() {
             closed += in_steps(|from| self.hub.close_proven(&withdrawn, newest, from)).await;
         }
-        if let Some((bans, _file)) = bans {
+        if let Some(ReadBans { bans, _file }) = bans {
             self.hub.restore_bans(bans.clone());
             closed += in_steps(|from| self.hub.close_banned(&bans, from)).await;
         }

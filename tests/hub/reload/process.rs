@@ -4,10 +4,10 @@ use std::os::unix::net::UnixDatagram;
 
 use super::Owner;
 use crate::{
-    api::TOKEN,
+    api::{Caller, TOKEN, json},
     support::{
         http,
-        process::Process,
+        process::{KillOnDrop, Process, program},
         raw::{PING, PONG, Raw, masked},
         wait_until,
     },
@@ -88,4 +88,67 @@ async fn a_signal_has_the_settings_read_and_the_supervisor_hears_of_all_that_hap
     };
     assert_eq!(said("the settings have been read again"), 1);
     assert_eq!(said("the settings stay as they are: limits.max_clients"), 1);
+}
+
+/// The names of a process's threads.
+fn threads(id: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        // One that has just ended has no name.
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn no_thread_is_made_after_the_start_so_that_none_can_be_refused() {
+    let owner = Owner::new("");
+    owner.writes(&format!("[admin]\nbans_file = {:?}\n\n", owner.path("bans.json")));
+    let config = owner.path("skynet.toml");
+    let arguments = ["--config", config.to_str().expect("UTF-8")];
+    // The kernel's own threads are in the list too.
+    let mut hub = Process::start_with(&arguments, &[("SKYNET_DELIVERY__IO_URING", "off")]);
+    let before = threads(hub.id());
+    let owner = Caller::at(hub.admin(), TOKEN);
+    json(&owner.call("POST", "/config/reload").await, 200);
+    owner.post("/bans", r#"{"name":"eve"}"#, 201).await;
+    http::fresh_metrics(hub.admin()).await;
+    assert_eq!(threads(hub.id()), before);
+    for name in ["signals", "log", "reload", "bans", "metrics"] {
+        assert!(before.iter().any(|thread| thread == name), "{name} is among {before:?}");
+    }
+    hub.signal("TERM");
+    assert!(hub.exit().await.success());
+}
+
+/// Makes a pipe, whose opening waits for somebody at its other end.
+pub(super) fn make_pipe(path: &std::path::Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo runs").success(), "the pipe is made");
+}
+
+#[tokio::test]
+async fn signals_are_heard_while_the_start_hangs_and_the_second_ends_it() {
+    let owner = Owner::new("");
+    let pipe = owner.path("pipe");
+    make_pipe(&pipe);
+    let mut command = program(&[]);
+    command.args(["--config", pipe.to_str().expect("UTF-8")]);
+    let mut hub = KillOnDrop(command.spawn().expect("the program starts"));
+    let id = hub.0.id();
+    wait_until("it listens for signals", async || threads(id).iter().any(|name| name == "signals"))
+        .await;
+    for name in ["HUP", "HUP", "TERM", "INT"] {
+        let sent = std::process::Command::new("kill").args(["-s", name, &id.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+    let mut ended = None;
+    wait_until("the program has ended", async || {
+        ended = hub.0.try_wait().expect("it can be waited for");
+        ended.is_some()
+    })
+    .await;
+    // Two that come at once are heard in any order.
+    let code = ended.and_then(|status| status.code());
+    assert!(matches!(code, Some(130 | 143)), "{ended:?}");
 }
