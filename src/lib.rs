@@ -13,6 +13,7 @@
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
+//! - `files`: reading the files that an owner names.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
 //! - `sync`: the locks and notifications of the hub, in a place where others can be put.
 //! - [`reload`]: asking for the settings to be read again while the program runs.
@@ -28,7 +29,7 @@
 //! - `fuzzing`: what must hold for any bytes; for tests and fuzzing alone.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol` and
-//! `sync`; `access` and `reload` know `config`; `worker` knows nothing; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! `sync`; `access` and `reload` know `config`; `files` and `worker` know nothing; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
 
@@ -40,6 +41,7 @@ pub mod cli;
 pub mod config;
 pub mod descriptors;
 pub mod exit;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;

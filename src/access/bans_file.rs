@@ -7,12 +7,14 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+
+use crate::files;
 
 /// A file larger than this is no list of bans; reading stops here.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -102,8 +104,8 @@ impl BansFile {
     fn contents(&self) -> Result<Vec<u8>, BansFileError> {
         let unreadable =
             |reason: String| BansFileError::Unreadable { path: self.path.clone(), reason };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
+        let bytes = match files::read(&self.path, MAX_FILE_BYTES) {
+            Ok(bytes) => bytes,
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && folder(&self.path).is_dir() =>
             {
@@ -114,10 +116,6 @@ impl BansFile {
             }
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(unreadable("it is larger than 64MiB, so it is no list of bans".into()));
         }

@@ -152,3 +152,36 @@ async fn signals_are_heard_while_the_start_hangs_and_the_second_ends_it() {
     let code = ended.and_then(|status| status.code());
     assert!(matches!(code, Some(130 | 143)), "{ended:?}");
 }
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_holds_up_no_reload_no_ban_and_not_the_end() {
+    let owner = Owner::new("");
+    let (token, bans) = (owner.path("read-token"), owner.path("bans.json"));
+    owner.put("read-token", "a-token-that-reads-0123456789");
+    owner.put("bans.json", "[]");
+    let text = format!(
+        "[admin]\ntoken = \"{TOKEN}\"\nread_token_file = {token:?}\nbans_file = {bans:?}\n"
+    );
+    owner.put("skynet.toml", &text);
+    let config = owner.path("skynet.toml");
+    let mut hub = Process::start_with(&["--config", config.to_str().expect("UTF-8")], &[]);
+    let api = Caller::at(hub.admin(), TOKEN);
+    for (path, kept) in [(&config, text.as_str()), (&token, "a-token-0123456789"), (&bans, "[]")] {
+        std::fs::remove_file(path).expect("it is there");
+        make_pipe(path);
+        for _ in 0..2 {
+            let refused = api.call("POST", "/config/reload").await;
+            assert_eq!(refused.status, 409, "{}", refused.body);
+            assert!(refused.body.contains("it is not a regular file"), "{}", refused.body);
+        }
+        std::fs::remove_file(path).expect("it is there");
+        std::fs::write(path, kept).expect("written");
+        json(&api.call("POST", "/config/reload").await, 200);
+    }
+    std::fs::remove_file(&bans).expect("it is there");
+    make_pipe(&bans);
+    assert_eq!(api.call("POST", "/config/reload").await.status, 409);
+    api.post("/bans", r#"{"name":"eve"}"#, 201).await;
+    hub.signal("TERM");
+    assert!(hub.exit().await.success());
+}
