@@ -19,14 +19,11 @@ use crate::files;
 /// A file larger than this is no list of bans; reading stops here.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The list that no file stands for.
-const NONE: &[u8] = b"[]";
-
 /// The file that `admin.bans_file` names. Reading and writing block.
 #[derive(Debug)]
 pub struct BansFile {
     path: PathBuf,
-    /// What of its contents was read or written last, as a hash.
+    /// What of its contents was read or written last, as a hash; none when there was no file.
     seen: Option<[u8; 32]>,
 }
 
@@ -77,7 +74,10 @@ impl BansFile {
     ///
     /// The file cannot be read or does not hold a list of such bans, or there is no folder for it.
     pub fn read<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, BansFileError> {
-        let bytes = self.contents()?;
+        let Some(bytes) = self.contents()? else {
+            self.seen = None;
+            return Ok(Vec::new());
+        };
         let bans = self.parse(&bytes)?;
         self.seen = Some(hash(&bytes));
         Ok(bans)
@@ -88,9 +88,19 @@ impl BansFile {
     ///
     /// # Errors
     ///
-    /// As those of [`Self::read`].
+    /// As those of [`Self::read`]; or the file was there and is gone, which frees nobody.
     pub fn read_changed<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, BansFileError> {
-        let bytes = self.contents()?;
+        let bytes = match (self.contents()?, self.seen) {
+            (Some(bytes), _) => bytes,
+            (None, None) => return Ok(None),
+            (None, Some(_)) => {
+                let reason =
+                    "it was there before and is gone; put it back, or write [] into it to \
+                              free everybody"
+                        .to_owned();
+                return Err(BansFileError::Unreadable { path: self.path.clone(), reason });
+            }
+        };
         let now = hash(&bytes);
         if self.seen == Some(now) {
             return Ok(None);
@@ -100,8 +110,8 @@ impl BansFile {
         Ok(Some(bans))
     }
 
-    /// What is in the file; nothing when there is none.
-    fn contents(&self) -> Result<Vec<u8>, BansFileError> {
+    /// What is in the file, if there is one.
+    fn contents(&self) -> Result<Option<Vec<u8>>, BansFileError> {
         let unreadable =
             |reason: String| BansFileError::Unreadable { path: self.path.clone(), reason };
         let bytes = match files::read(&self.path, MAX_FILE_BYTES) {
@@ -109,7 +119,7 @@ impl BansFile {
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && folder(&self.path).is_dir() =>
             {
-                return Ok(NONE.to_vec());
+                return Ok(None);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(unreadable("its folder does not exist; make it".into()));
@@ -119,7 +129,7 @@ impl BansFile {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(unreadable("it is larger than 64MiB, so it is no list of bans".into()));
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, BansFileError> {
@@ -291,6 +301,11 @@ mod tests {
             file.read_changed::<Ban>().unwrap_err();
         }
         fs::remove_file(file.path()).unwrap();
+        for _ in 0..2 {
+            let text = file.read_changed::<Ban>().unwrap_err().to_string();
+            assert!(text.contains("is gone; put it back"), "{text}");
+        }
+        fs::write(file.path(), "[]").unwrap();
         assert_eq!(file.read_changed::<Ban>().unwrap(), Some(vec![]));
     }
 

@@ -38,6 +38,11 @@ impl AdminTokens {
         Self { admin: Hashed::new(admin.expose()), read: read.map(|s| Hashed::new(s.expose())) }
     }
 
+    /// Whether the owner's token is this one.
+    pub fn is_admin(&self, token: &Secret) -> bool {
+        self.scope_of(token.expose()) == Some(Scope::Admin)
+    }
+
     /// What the presented token allows; `None` when it is none of them.
     pub fn scope_of(&self, presented: &str) -> Option<Scope> {
         let presented = Hashed::new(presented);

@@ -142,13 +142,7 @@ impl Loaded {
     pub fn reread(&self) -> Result<Reread, ConfigError> {
         let sources = self.sources.as_ref().ok_or(ConfigError::NoSources)?;
         let mut loaded = load_again(sources, &self.effective)?;
-        let mut changed = Vec::new();
-        for (old, new) in self.effective.settings().iter().zip(loaded.effective.settings()) {
-            let key = format!("{}.{}", new.section, new.name);
-            if old.wanted() != new.wanted() || secret_differs(&key, &self.config, &loaded.config) {
-                changed.push(key);
-            }
-        }
+        let changed = loaded.differs_from(self);
         for keep in RELOADS.iter().filter_map(|(key, ..)| keeper(key)) {
             keep(&mut loaded.config, &self.config);
         }
@@ -160,6 +154,18 @@ impl Loaded {
         loaded.config.validate().map_err(|error| only_after_a_restart(error, &needs_restart))?;
         let applied = changed.iter().filter(|key| keeper(key).is_none()).cloned().collect();
         Ok(Reread { loaded, changed, applied, needs_restart })
+    }
+
+    /// The settings that an owner wants otherwise than in `old`, in the order of `config.toml`.
+    pub fn differs_from(&self, old: &Self) -> Vec<String> {
+        let pairs = old.effective.settings().iter().zip(self.effective.settings());
+        let changed = pairs.filter_map(|(before, now)| {
+            let key = format!("{}.{}", now.section, now.name);
+            let differs =
+                before.wanted() != now.wanted() || secret_differs(&key, &old.config, &self.config);
+            differs.then_some(key)
+        });
+        changed.collect()
     }
 }
 
