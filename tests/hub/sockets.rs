@@ -190,6 +190,17 @@ async fn a_wrong_socket_ends_the_start_in_words() {
 }
 
 #[tokio::test]
+async fn a_number_of_sockets_beyond_all_sense_ends_the_start_in_words() {
+    let told = program(&[]);
+    let script = "LISTEN_PID=$$ LISTEN_FDS=2147483647 exec \"$0\"";
+    let output = Command::new("sh").args(["-c", script]).arg(told.get_program()).output();
+    let output = output.expect("it runs to its end");
+    assert_eq!(output.status.code(), Some(78), "{}", output.status);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("2147483647 sockets were handed over"), "{said}");
+}
+
+#[tokio::test]
 async fn a_socket_that_the_settings_have_no_place_for_ends_the_start_in_words() {
     let ((hub, _), (admin, _)) = (port(), port());
     let both = [("SKYNET_HUB__LISTEN", "127.0.0.1:9"), ("SKYNET_ADMIN__LISTEN", "127.0.0.1:9")];
