@@ -17,6 +17,7 @@ use crate::systemd::Supervisor;
 use crate::telemetry::{self, FilterError};
 use crate::worker::Worker;
 use ipnet::IpNet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
@@ -269,8 +270,8 @@ impl Reloader {
 
     /// Tells what is allowed and yet should be known, as far as it is new.
     fn warn(&self, config: &Config) {
-        let known = self.in_force.borrow().config.warnings();
-        for warning in config.warnings().iter().filter(|warning| !known.contains(warning)) {
+        let known: HashSet<_> = self.in_force.borrow().config.warnings().into_iter().collect();
+        for warning in config.warnings().iter().filter(|warning| !known.contains(*warning)) {
             warn!("{warning}");
         }
     }
