@@ -137,14 +137,14 @@ fn health(target: &Target, timeout: Duration) -> ExitCode {
 
 /// Runs the hub until a signal ends it.
 fn serve(mut loaded: Loaded, asked: Asked) -> Result<(), Failure> {
-    let config = &mut loaded.config;
+    let config = &loaded.config;
     // Dropped last, so that the last lines are written.
     let _log = telemetry::start(&config.telemetry).map_err(Failure::unavailable)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     if let Some(limit) = descriptors::raise() {
-        descriptors::fit(&mut config.limits, limit);
+        descriptors::fit(&mut loaded, limit);
     }
     let supervisor = Supervisor::from_variables(std::env::vars_os());
     // Sockets are looked at after so many turns of tasks, so that a flood of one client does not

@@ -150,7 +150,11 @@ impl Reloader {
         let Read { reread, owner, certificates, bans } = self.read().await?;
         let Reread { mut loaded, mut changed, mut applied, mut needs_restart } = reread;
         if let Some(limit) = descriptors::limit() {
-            descriptors::fit(&mut loaded.config.limits, limit);
+            descriptors::fit(&mut loaded, limit);
+            // What it has lowered may be what it was.
+            let differs = loaded.differs_from(&self.in_force.borrow());
+            changed.retain(|key| differs.contains(key));
+            applied.retain(|key| differs.contains(key));
         }
         if self.tokens.is_none() {
             let is_owners = |key: &String| OWNERS_TOKENS.contains(&key.as_str());

@@ -81,6 +81,15 @@ impl Effective {
         Self { settings: settings.collect() }
     }
 
+    /// Puts the value that applies in the place of the one that was asked for; `source` says why.
+    pub(crate) fn put(&mut self, key: &str, value: String, source: &str) {
+        let is_it = |of: &&mut Setting| key.split('.').eq([of.section, of.name]);
+        if let Some(setting) = self.settings.iter_mut().find(is_it) {
+            setting.value = Some(value);
+            setting.source = Some(source.to_owned());
+        }
+    }
+
     /// Whether a value that applies came from this file.
     pub(super) fn has_settings_of(&self, path: &Path) -> bool {
         let file = Origin::File { path: path.to_owned(), line: 1 }.to_string();

@@ -108,15 +108,19 @@ async fn no_thread_is_made_after_the_start_so_that_none_can_be_refused() {
     let arguments = ["--config", config.to_str().expect("UTF-8")];
     // The kernel's own threads are in the list too.
     let mut hub = Process::start_with(&arguments, &[("SKYNET_DELIVERY__IO_URING", "off")]);
+    // A thread takes its name itself.
+    let names = ["signals", "log", "reload", "bans", "metrics"];
+    wait_until("the threads have their names", async || {
+        let all = threads(hub.id());
+        names.iter().all(|name| all.iter().any(|thread| thread == name))
+    })
+    .await;
     let before = threads(hub.id());
     let owner = Caller::at(hub.admin(), TOKEN);
     json(&owner.call("POST", "/config/reload").await, 200);
     owner.post("/bans", r#"{"name":"eve"}"#, 201).await;
     http::fresh_metrics(hub.admin()).await;
     assert_eq!(threads(hub.id()), before);
-    for name in ["signals", "log", "reload", "bans", "metrics"] {
-        assert!(before.iter().any(|thread| thread == name), "{name} is among {before:?}");
-    }
     hub.signal("TERM");
     assert!(hub.exit().await.success());
 }
@@ -184,4 +188,35 @@ async fn a_pipe_in_the_place_of_a_file_holds_up_no_reload_no_ban_and_not_the_end
     api.post("/bans", r#"{"name":"eve"}"#, 201).await;
     hub.signal("TERM");
     assert!(hub.exit().await.success());
+}
+
+#[tokio::test]
+async fn what_the_limit_on_open_files_lowers_is_shown_as_it_is_in_force() {
+    let owner = Owner::new("");
+    let config = owner.path("skynet.toml");
+    let told = program(&[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 300; exec \"$0\" --config \"$1\""]);
+    command.arg(told.get_program()).arg(&config).stderr(std::process::Stdio::piped());
+    command.env("SKYNET_TELEMETRY__FORMAT", "json");
+    let hub = Process::run(command);
+    let api = Caller::at(hub.admin(), TOKEN);
+    let shown = async || {
+        let all = api.get("/config").await;
+        let all = all["settings"].as_array().expect("a list").clone();
+        let is_it = |one: &serde_json::Value| one["setting"] == "limits.max_clients";
+        let one = all.into_iter().find(is_it).expect("a known setting");
+        (one["value"].clone(), one["source"].clone())
+    };
+    let lowered = ("44".into(), "the system's limit on open files".into());
+    assert_eq!(shown().await, lowered);
+    owner.writes("[limits]\nmax_clients = 200\n");
+    let report = json(&api.call("POST", "/config/reload").await, 200);
+    let none = serde_json::json!([]);
+    assert_eq!((&report["changed"], &report["applied"]), (&none, &none));
+    assert_eq!(shown().await, lowered);
+    owner.writes("[limits]\nmax_clients = 20\n");
+    let report = json(&api.call("POST", "/config/reload").await, 200);
+    assert_eq!(report["applied"], serde_json::json!(["limits.max_clients"]));
+    assert_eq!(shown().await.0, "20");
 }
