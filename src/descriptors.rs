@@ -1,6 +1,6 @@
 //! The system's limit on open files, of which every client needs one.
 
-use crate::config::LimitsConfig;
+use crate::config::Loaded;
 
 /// Descriptors kept for the listeners, the admin API, files and the runtime itself.
 const RESERVED: u64 = 256;
@@ -30,12 +30,15 @@ pub fn limit() -> Option<u64> {
     None
 }
 
-/// Lowers the clients of `limits` to what a process may serve that is allowed `limit` open files, and
-/// says so in the log.
-pub fn fit(limits: &mut LimitsConfig, limit: u64) {
+/// Lowers `limits.max_clients` to what a process may serve that is allowed `limit` open files, and
+/// says so in the log and where the settings are shown.
+pub fn fit(loaded: &mut Loaded, limit: u64) {
+    let limits = &mut loaded.config.limits;
     let wanted = limits.max_clients;
     limits.max_clients = clamp(wanted, limit);
     if limits.max_clients < wanted {
+        let value = limits.max_clients.to_string();
+        loaded.effective.put("limits.max_clients", value, "the system's limit on open files");
         tracing::warn!(
             open_files = limit,
             wanted,
@@ -71,6 +74,22 @@ mod tests {
         assert_eq!(clamp(10_000, 256), 1);
         assert_eq!(clamp(10_000, 0), 1);
         assert_eq!(clamp(1, 0), 1);
+    }
+
+    #[test]
+    fn what_is_lowered_is_shown_as_it_is_in_force() {
+        let mut loaded = Loaded::from(crate::config::Config::default());
+        let shown = |loaded: &Loaded| {
+            let mut settings = loaded.effective.settings().iter();
+            let found = settings.find(|s| (s.section, s.name) == ("limits", "max_clients"));
+            found.map(|found| (found.value.clone(), found.source.clone())).unwrap()
+        };
+        fit(&mut loaded, 20_000);
+        assert_eq!(shown(&loaded), (Some("10000".into()), None));
+        fit(&mut loaded, 300);
+        assert_eq!(loaded.config.limits.max_clients, 44);
+        let source = Some("the system's limit on open files".into());
+        assert_eq!(shown(&loaded), (Some("44".into()), source));
     }
 
     #[cfg(unix)]

@@ -13,12 +13,14 @@
 //! - [`config`]: every setting: type, default, validation, and where its value came from.
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
+//! - `files`: reading the files that an owner names.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
 //! - `network`: networks as people write them.
 //! - `sync`: the locks and notifications of the hub, in a place where others can be put.
 //! - [`reload`]: asking for the settings to be read again while the program runs.
 //! - [`shutdown`]: the signals that end the program, and the one that has it read its settings again.
 //! - [`systemd`]: what a supervisor is told.
+//! - `worker`: the threads for what takes long.
 //! - [`app`]: the composition root; in what order the program starts and stops.
 //! - [`cli`]: the command line.
 //! - [`exit`]: the exit codes.
@@ -27,8 +29,9 @@
 //! - [`cc_config`]: what the game's own configuration must say, and whether it does.
 //! - `fuzzing`: what must hold for any bytes; for tests and fuzzing alone.
 //!
-//! Imports run one way: `protocol` and `config` know nothing of the rest but `network`; `hub` knows `protocol`,
-//! `network` and `sync`; `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! Imports run one way: `protocol` and `config` know nothing of the rest but `network` and `files`; `hub` knows
+//! `protocol`, `network` and `sync`; `access` and `reload` know `config`; `files`, `network` and `worker` know nothing;
+//! `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
 
@@ -40,6 +43,7 @@ pub mod cli;
 pub mod config;
 pub mod descriptors;
 pub mod exit;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;
@@ -57,3 +61,4 @@ pub mod shutdown;
 mod sync;
 pub mod systemd;
 pub mod telemetry;
+mod worker;

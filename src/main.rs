@@ -21,10 +21,11 @@ use skynet::{
     http::Inherited,
     manual,
     reload::Reloads,
-    shutdown::{self, Hangup, Hangups},
+    shutdown::{self, Asked},
     systemd::Supervisor,
     telemetry,
 };
+use tokio::sync::mpsc;
 
 /// Turns of tasks between two looks at the sockets.
 const EVENT_INTERVAL: u32 = 13;
@@ -73,10 +74,16 @@ fn main() -> ExitCode {
             })
         }
         Command::Token => configured(cli, |loaded| token(&loaded.config)),
-        Command::Serve => configured(cli, |loaded| match serve(loaded) {
-            Ok(()) => Exit::Good.into(),
-            Err(Failure { exit, text }) => fail(exit, text),
-        }),
+        // First of all, as without it a SIGHUP would end the program, and a second signal would not.
+        Command::Serve => match shutdown::listen() {
+            Ok(asked) => configured(cli, |loaded| match serve(loaded, asked) {
+                Ok(()) => Exit::Good.into(),
+                Err(Failure { exit, text }) => fail(exit, text),
+            }),
+            Err(error) => {
+                fail(Exit::Unavailable, format_args!("signals cannot be listened for: {error}"))
+            }
+        },
     }
 }
 
@@ -128,52 +135,44 @@ fn health(target: &Target, timeout: Duration) -> ExitCode {
 }
 
 /// Runs the hub until a signal ends it.
-fn serve(mut loaded: Loaded) -> Result<(), Failure> {
-    let config = &mut loaded.config;
+fn serve(mut loaded: Loaded, asked: Asked) -> Result<(), Failure> {
+    let config = &loaded.config;
     // Dropped last, so that the last lines are written.
     let _log = telemetry::start(&config.telemetry).map_err(Failure::unavailable)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     if let Some(limit) = descriptors::raise() {
-        descriptors::fit(&mut config.limits, limit);
+        descriptors::fit(&mut loaded, limit);
     }
     let supervisor = Supervisor::from_variables(std::env::vars_os());
     // Sockets are looked at after so many turns of tasks, so that a flood of one client does not
     // keep the others' from being seen.
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build()
-        .map_err(|error| Failure::unavailable(format_args!("the runtime cannot start: {error}")))?
-        .block_on(async {
-            let no_signals = |error| {
-                Failure::unavailable(format_args!("signals cannot be listened for: {error}"))
-            };
-            let stop = shutdown::requested().map_err(no_signals)?;
-            // From now on, as without it a SIGHUP would end the program.
-            let hangups = Hangups::new().map_err(no_signals)?;
-            let app = build(loaded).await?;
-            let app = app.supervised_by(supervisor);
-            let left = reload_on(hangups, app.reloads());
-            let stop = async {
-                tokio::select! {
-                    () = stop => {}
-                    () = left => {}
-                }
-            };
-            app.run(stop).await;
-            Ok(())
-        })
+        .map_err(|error| Failure::unavailable(format_args!("the runtime cannot start: {error}")))?;
+    let ended = runtime.block_on(async {
+        let app = build(loaded).await?.supervised_by(supervisor);
+        let (stop, hangups) = asked.split();
+        tokio::spawn(reload_on(hangups, app.reloads()));
+        app.run(stop).await;
+        Ok(())
+    });
+    // Waits for no thread.
+    runtime.shutdown_background();
+    ended
 }
 
-/// Has the settings read again at every SIGHUP; returns when one means that the terminal has gone.
-async fn reload_on(mut hangups: Hangups, reloads: Reloads) {
-    while hangups.next().await == Hangup::Reload {
-        // What comes of it is in the log.
-        let _ = reloads.reload().await;
+/// Has the settings read again at every SIGHUP, for ever.
+async fn reload_on(mut hangups: mpsc::Receiver<()>, reloads: Reloads) {
+    while hangups.recv().await.is_some() {
+        // What else comes of it is in the log.
+        if reloads.reload().await.is_none() {
+            tracing::warn!("the settings are not read again: the hub is stopping");
+        }
     }
-    tracing::info!("the terminal has gone; stopping");
 }
 
 /// Builds the program, on the sockets that the service manager has bound for it, if there are any.

@@ -4,6 +4,7 @@
 
 use crate::hub::Hub;
 use crate::metrics::{Metrics, Readings};
+use crate::worker::{Panicked, Worker};
 use bytes::Bytes;
 use poem::endpoint::{make, make_sync};
 use poem::error::InternalServerError;
@@ -12,7 +13,6 @@ use poem::{Response, Route, RouteMethod, get};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
 
 /// How long the metrics may be shown as they were.
 const CACHED: Duration = Duration::from_secs(1);
@@ -26,13 +26,14 @@ pub fn health(route: Route, hub: &Hub) -> Route {
 }
 
 /// The metrics, in Prometheus's text format; `readings` reads what is kept elsewhere. They are
-/// written at most once a second, however many ask.
-pub fn metrics(
+/// written by `worker`, at most once a second, however many ask.
+pub(crate) fn metrics(
     metrics: Arc<Metrics>,
+    worker: Worker,
     readings: impl Fn() -> Readings + Send + Sync + 'static,
 ) -> RouteMethod {
     let write = move || Bytes::from(metrics.render(&readings()));
-    let page = Arc::new(Page { write: Arc::new(write), last: Mutex::default() });
+    let page = Arc::new(Page { write: Arc::new(write), worker, last: Mutex::default() });
     get(make(move |_| {
         let page = page.clone();
         async move {
@@ -46,11 +47,12 @@ pub fn metrics(
 /// A page that is kept for a while.
 struct Page<W> {
     write: Arc<W>,
+    worker: Worker,
     last: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl<W: Fn() -> Bytes + Send + Sync + 'static> Page<W> {
-    async fn read(&self) -> Result<Bytes, tokio::task::JoinError> {
+    async fn read(&self) -> Result<Bytes, Panicked> {
         // Held while it is written: who asks meanwhile gets the same.
         let mut last = self.last.lock().await;
         if let Some((at, text)) = &*last
@@ -60,7 +62,7 @@ impl<W: Fn() -> Bytes + Send + Sync + 'static> Page<W> {
         }
         let (write, begun) = (self.write.clone(), Instant::now());
         // Elsewhere, so that no delivery waits for it.
-        let text = spawn_blocking(move || write()).await?;
+        let text = self.worker.run(move || write()).await?;
         *last = Some((begun, text.clone()));
         Ok(text)
     }
@@ -83,7 +85,8 @@ mod tests {
         let written = Arc::new(AtomicUsize::new(0));
         let count = written.clone();
         let write = move || Bytes::from(count.fetch_add(1, Ordering::Relaxed).to_string());
-        let page = Page { write: Arc::new(write), last: Mutex::default() };
+        let worker = Worker::start("metrics").unwrap();
+        let page = Page { write: Arc::new(write), worker, last: Mutex::default() };
         let (a, b, c) = tokio::join!(page.read(), page.read(), page.read());
         let (a, b, c) = (a.unwrap(), b.unwrap(), c.unwrap());
         assert_eq!((&a[..], &b[..], &c[..]), (&b"0"[..], &b"0"[..], &b"0"[..]));

@@ -3,59 +3,117 @@
 //!
 //! Ctrl-C ends it everywhere, on Unix SIGTERM too. SIGHUP means to read the settings again, as with
 //! other servers; but when it comes because the terminal has gone in which the program was started,
-//! it ends it, unless the program was told to outlive that, as `nohup` does. What stopping and reading again mean is not decided here.
+//! it ends it, unless the program was told to outlive that, as `nohup` does. What stopping and reading again mean is not
+//! decided here.
+//!
+//! They are heard on a thread of their own, so that a second one ends the program whatever holds up
+//! the others: a start that waits for a disk, an end that does.
 
+use crate::worker;
 #[cfg(target_os = "linux")]
 use std::fs::{self, File};
 use std::io;
 #[cfg(not(target_os = "linux"))]
 use std::io::IsTerminal;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
 
-/// Listens for the signals from now on, and returns a future that resolves at the first one. A
-/// second one ends the process at once, with 128 and the number of the signal as its exit code.
+/// What the signals ask for; from [`listen`].
+#[derive(Debug)]
+pub struct Asked {
+    stop: oneshot::Receiver<()>,
+    reload: mpsc::Receiver<()>,
+}
+
+/// Listens for the signals from now on. A second one of those that end the program ends it at once,
+/// with 128 and the number of the signal as its exit code.
 ///
 /// # Errors
 ///
-/// The system refuses to report signals to this process.
-///
-/// # Panics
-///
-/// Outside a tokio runtime with IO enabled.
-pub fn requested() -> io::Result<impl Future<Output = ()>> {
-    let mut signals = Signals::new()?;
-    Ok(async move {
-        let name = signals.next().await.name();
-        tracing::info!(signal = name, "stopping; a second signal ends the program at once");
-        tokio::spawn(async move {
-            let signal = signals.next().await;
-            tracing::warn!(signal = signal.name(), "ended by a second signal");
-            std::process::exit(signal.exit_code());
-        });
-    })
+/// The system refuses to report signals to this process, or allows no thread.
+pub fn listen() -> io::Result<Asked> {
+    // Asked first, as nobody can tell once the signal is listened for.
+    let ends_with_terminal = has_terminal() && !ignores_hangups();
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new()?
+    };
+    let (asks_stop, stop) = oneshot::channel();
+    let (asks_reload, reload) = mpsc::channel(1);
+    let hear = hear(signals, ends_with_terminal, asks_stop, asks_reload);
+    worker::thread("signals", move || runtime.block_on(hear))?;
+    Ok(Asked { stop, reload })
 }
 
-/// A signal that asks the program to stop.
+impl Asked {
+    /// What resolves when the program is to stop, and what tells each time that its settings are to be
+    /// read again.
+    pub fn split(self) -> (impl Future<Output = ()>, mpsc::Receiver<()>) {
+        let stop = async {
+            // The thread holds the other end until it has sent something.
+            let _ = self.stop.await;
+        };
+        (stop, self.reload)
+    }
+}
+
+/// Hears signals, for ever.
+async fn hear(
+    mut signals: Signals,
+    ends_with_terminal: bool,
+    stop: oneshot::Sender<()>,
+    reload: mpsc::Sender<()>,
+) {
+    let mut stop = Some(stop);
+    loop {
+        let signal = signals.next().await;
+        let goes_on = signal == Signal::Hangup && !(ends_with_terminal && !has_terminal());
+        match stop.take() {
+            asks if goes_on => {
+                stop = asks;
+                // One that waits to be looked at reads what is there then.
+                let _ = reload.try_send(());
+            }
+            Some(stop) => {
+                let signal = signal.name();
+                tracing::info!(signal, "stopping; a second signal ends the program at once");
+                // Who is starting still looks at it then.
+                let _ = stop.send(());
+            }
+            // Of a terminal that goes there may be several.
+            None if signal == Signal::Hangup => {}
+            None => {
+                tracing::warn!(signal = signal.name(), "ended by a second signal");
+                std::process::exit(signal.exit_code());
+            }
+        }
+    }
+}
+
+/// A signal that asks the program for something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is one alone on other systems"))]
 enum Signal {
     Interrupt,
-    #[cfg(unix)]
     Terminate,
+    Hangup,
 }
 
 impl Signal {
     fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "Ctrl-C",
-            #[cfg(unix)]
             Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP: the terminal has gone",
         }
     }
 
     /// What a shell reports for a process that the signal has ended.
     fn exit_code(self) -> i32 {
         match self {
+            Self::Hangup => 129,
             Self::Interrupt => 130,
-            #[cfg(unix)]
             Self::Terminate => 143,
         }
     }
@@ -66,6 +124,7 @@ impl Signal {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -75,6 +134,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -82,57 +142,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
-        }
-    }
-}
-
-/// Waits for SIGHUP, from when it is made.
-#[derive(Debug)]
-pub struct Hangups {
-    #[cfg(unix)]
-    signals: tokio::signal::unix::Signal,
-    /// Whether the program is to end with the terminal that it has.
-    ends_with_terminal: bool,
-}
-
-/// What a SIGHUP means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hangup {
-    /// The settings are to be read again.
-    Reload,
-    /// The terminal has gone, and with it who started the program.
-    TerminalGone,
-}
-
-impl Hangups {
-    /// Listens from now on.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses to report signals to this process.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with IO enabled.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            // Asked first, as nobody can tell once the signal is listened for.
-            ends_with_terminal: has_terminal() && !ignores_hangups(),
-            #[cfg(unix)]
-            signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
-        })
-    }
-
-    /// The next one. Never, on systems that have no such signal.
-    pub async fn next(&mut self) -> Hangup {
-        #[cfg(unix)]
-        let heard = self.signals.recv().await;
-        #[cfg(not(unix))]
-        let heard: Option<()> = None;
-        match heard {
-            Some(()) if self.ends_with_terminal && !has_terminal() => Hangup::TerminalGone,
-            Some(()) => Hangup::Reload,
-            None => std::future::pending().await,
+            _ = self.hangup.recv() => Signal::Hangup,
         }
     }
 }

@@ -15,6 +15,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, TelemetryConfig};
+use crate::worker;
 
 /// Lines that may wait to be written.
 const WAITING_LINES: usize = 8192;
@@ -54,9 +55,11 @@ pub fn set_filter(log: &str) -> Result<(), FilterError> {
 /// # Errors
 ///
 /// A sentence that says why: the filter cannot be read (which
-/// [`Config::validate`](crate::config::Config::validate) finds before), or log lines go somewhere
-/// already.
+/// [`Config::validate`](crate::config::Config::validate) finds before), log lines go somewhere
+/// already, or the system allows no thread.
 pub fn start(config: &TelemetryConfig) -> Result<WorkerGuard, String> {
+    // What follows makes one, and panics when there is none to be had.
+    worker::thread("log", || {}).map_err(|error| error.to_string())?;
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)

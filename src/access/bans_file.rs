@@ -7,25 +7,34 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
+use crate::files;
+
 /// A file larger than this is no list of bans; reading stops here.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The list that no file stands for.
-const NONE: &[u8] = b"[]";
 
 /// The file that `admin.bans_file` names. Reading and writing block.
 #[derive(Debug)]
 pub struct BansFile {
     path: PathBuf,
-    /// What of its contents was read or written last, as a hash.
-    seen: Option<[u8; 32]>,
+    seen: Seen,
+}
+
+/// What was there when the file was read or written last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It has been neither yet.
+    Nothing,
+    /// No file.
+    Absent,
+    /// A file of which this is the hash.
+    File([u8; 32]),
 }
 
 /// Why the file cannot be used.
@@ -67,7 +76,7 @@ pub enum BansFileError {
 impl BansFile {
     /// The file at `path`. Touches nothing yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), seen: None }
+        Self { path: path.into(), seen: Seen::Nothing }
     }
 
     /// The file.
@@ -80,10 +89,13 @@ impl BansFile {
     /// # Errors
     ///
     /// The file cannot be read or does not hold a list of such bans, or there is no folder for it.
-    pub fn read<L: DeserializeOwned>(&mut self) -> Result<L, BansFileError> {
-        let bytes = self.contents()?;
+    pub fn read<L: DeserializeOwned + Default>(&mut self) -> Result<L, BansFileError> {
+        let Some(bytes) = self.contents()? else {
+            self.seen = Seen::Absent;
+            return Ok(L::default());
+        };
         let bans = self.parse(&bytes)?;
-        self.seen = Some(hash(&bytes));
+        self.seen = Seen::File(hash(&bytes));
         Ok(bans)
     }
 
@@ -92,42 +104,48 @@ impl BansFile {
     ///
     /// # Errors
     ///
-    /// As those of [`Self::read`].
+    /// As those of [`Self::read`]; or the file was there and is gone, which frees nobody.
     pub fn read_changed<L: DeserializeOwned>(&mut self) -> Result<Option<L>, BansFileError> {
-        let bytes = self.contents()?;
-        let now = hash(&bytes);
-        if self.seen == Some(now) {
+        let bytes = match (self.contents()?, self.seen) {
+            (Some(bytes), _) => bytes,
+            (None, Seen::Nothing | Seen::Absent) => return Ok(None),
+            (None, Seen::File(_)) => {
+                let reason =
+                    "it was there before and is gone; put it back, or write [] into it to \
+                              free everybody"
+                        .to_owned();
+                return Err(BansFileError::Unreadable { path: self.path.clone(), reason });
+            }
+        };
+        let now = Seen::File(hash(&bytes));
+        if self.seen == now {
             return Ok(None);
         }
         let bans = self.parse(&bytes)?;
-        self.seen = Some(now);
+        self.seen = now;
         Ok(Some(bans))
     }
 
-    /// What is in the file; nothing when there is none.
-    fn contents(&self) -> Result<Vec<u8>, BansFileError> {
+    /// What is in the file, if there is one.
+    fn contents(&self) -> Result<Option<Vec<u8>>, BansFileError> {
         let unreadable =
             |reason: String| BansFileError::Unreadable { path: self.path.clone(), reason };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
+        let bytes = match files::read(&self.path, MAX_FILE_BYTES) {
+            Ok(bytes) => bytes,
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && folder(&self.path).is_dir() =>
             {
-                return Ok(NONE.to_vec());
+                return Ok(None);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(unreadable("its folder does not exist; make it".into()));
             }
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(unreadable("it is larger than 64MiB, so it is no list of bans".into()));
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     fn parse<L: DeserializeOwned>(&self, bytes: &[u8]) -> Result<L, BansFileError> {
@@ -149,17 +167,18 @@ impl BansFile {
     /// Somebody else has changed the file since it was read or written here, or it cannot be written,
     /// because the disk is full for instance. The file is as it was before.
     pub fn write<T: Serialize>(&mut self, bans: &[T]) -> Result<(), BansFileError> {
-        if let Some(seen) = self.seen
-            && hash(&self.contents()?) != seen
-        {
-            return Err(BansFileError::Changed { path: self.path.clone() });
+        if self.seen != Seen::Nothing {
+            let there = self.contents()?.map_or(Seen::Absent, |bytes| Seen::File(hash(&bytes)));
+            if there != self.seen {
+                return Err(BansFileError::Changed { path: self.path.clone() });
+            }
         }
         serde_json::to_vec_pretty(bans)
             .map_err(io::Error::from)
             .and_then(|mut json| {
                 json.push(b'\n');
                 replace(&self.path, |file| file.write_all(&json))?;
-                self.seen = Some(hash(&json));
+                self.seen = Seen::File(hash(&json));
                 Ok(())
             })
             .map_err(|error| BansFileError::Unwritable { path: self.path.clone(), error })
@@ -313,6 +332,11 @@ mod tests {
             file.read_changed::<List>().unwrap_err();
         }
         fs::remove_file(file.path()).unwrap();
+        for _ in 0..2 {
+            let text = file.read_changed::<List>().unwrap_err().to_string();
+            assert!(text.contains("is gone; put it back"), "{text}");
+        }
+        fs::write(file.path(), "[]").unwrap();
         assert_eq!(file.read_changed::<List>().unwrap(), Some(vec![]));
     }
 

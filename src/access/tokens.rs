@@ -4,6 +4,8 @@
 //! lengths do not show, and all tokens are compared, so that the place of a match does not either.
 //! The tokens themselves are not held.
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
@@ -38,6 +40,11 @@ impl AdminTokens {
         Self { admin: Hashed::new(admin.expose()), read: read.map(|s| Hashed::new(s.expose())) }
     }
 
+    /// Whether the owner's token is this one.
+    pub fn is_admin(&self, token: &Secret) -> bool {
+        self.scope_of(token.expose()) == Some(Scope::Admin)
+    }
+
     /// What the presented token allows; `None` when it is none of them.
     pub fn scope_of(&self, presented: &str) -> Option<Scope> {
         let presented = Hashed::new(presented);
@@ -60,6 +67,17 @@ struct Entry {
     /// Absent when the configuration was made in code and its token file never read: the name is
     /// taken and cannot be proven.
     token: Option<Hashed>,
+}
+
+impl Entry {
+    /// Whether its token opens nothing any more where its name has `newer`.
+    fn is_withdrawn_by(&self, newer: Option<&Hashed>) -> bool {
+        match (&self.token, newer) {
+            (Some(old), Some(new)) => !bool::from(old.ct_eq(new)),
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
 }
 
 impl HubTokens {
@@ -89,21 +107,28 @@ impl HubTokens {
 
     /// The names whose token is not that of the same name in `newer`.
     pub fn withdrawn(&self, newer: &Self) -> Vec<String> {
-        let stays = |old: &&Entry| {
-            let same = newer.entries.iter().find(|new| new.name == old.name);
-            match (&old.token, same.and_then(|new| new.token.as_ref())) {
-                (Some(old), Some(new)) => old.ct_eq(new).into(),
-                (None, _) => true,
-                (Some(_), None) => false,
-            }
-        };
-        let gone = self.entries.iter().filter(|old| !stays(old));
+        let newer: HashMap<_, _> =
+            newer.entries.iter().map(|new| (new.name.as_str(), new.token.as_ref())).collect();
+        let gone = self
+            .entries
+            .iter()
+            .filter(|old| old.is_withdrawn_by(newer.get(old.name.as_str()).copied().flatten()));
         gone.map(|old| old.name.clone()).collect()
+    }
+
+    /// Whether the token of `name` is not that of the same name in `newer`.
+    pub fn has_withdrawn(&self, name: &str, newer: &Self) -> bool {
+        let token = newer.entry(name).and_then(|new| new.token.as_ref());
+        self.entry(name).is_some_and(|old| old.is_withdrawn_by(token))
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// Whether the name is configured, so that only its token gives it.
     pub fn has_name(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.name == name)
+        self.entry(name).is_some()
     }
 
     /// Whether there are no names at all, so that no token proves anything.
@@ -178,6 +203,10 @@ mod tests {
         let after = known(&[("d", "4"), ("b", "other"), ("e", "3")]);
         assert_eq!(before.withdrawn(&after), ["a", "b", "c"]);
         assert!(before.withdrawn(&before).is_empty());
+        for name in ["a", "b", "c", "d", "nobody"] {
+            let is_gone = before.withdrawn(&after).iter().any(|gone| gone == name);
+            assert_eq!(before.has_withdrawn(name, &after), is_gone, "{name}");
+        }
     }
 
     #[test]

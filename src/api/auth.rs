@@ -12,6 +12,7 @@ use crate::config::Secret;
 use crate::http::client_address;
 use crate::hub::Hub;
 use crate::reload::InForce;
+use crate::worker::Worker;
 use poem::http::{StatusCode, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -34,7 +35,8 @@ pub struct Access {
     /// Wrong tokens come in floods; the log has one of them now and then.
     told: Arc<Seldom>,
     in_force: InForce,
-    bans_file: Option<Arc<Mutex<BansFile>>>,
+    /// And the thread that writes it.
+    bans_file: Option<(Arc<Mutex<BansFile>>, Worker)>,
 }
 
 /// What a request's token has opened.
@@ -46,11 +48,11 @@ pub(super) struct Grant {
 
 impl Access {
     /// Tokens may change while the program runs; a stream whose token is gone ends. Bans go into the
-    /// file, if there is one.
-    pub fn new(
+    /// file, if there is one, on a thread of its own.
+    pub(crate) fn new(
         in_force: InForce,
         tokens: watch::Receiver<AdminTokens>,
-        bans_file: Option<Arc<Mutex<BansFile>>>,
+        bans_file: Option<(Arc<Mutex<BansFile>>, Worker)>,
         failures: Failures,
     ) -> Self {
         Self { tokens, failures, told: Arc::default(), in_force, bans_file }
@@ -130,11 +132,11 @@ impl Access {
 
     /// Writes the bans to their file, if there is one.
     pub(super) async fn save_bans(&self, hub: &Hub) -> Result<(), Problem> {
-        let Some(file) = &self.bans_file else { return Ok(()) };
+        let Some((file, worker)) = &self.bans_file else { return Ok(()) };
         let mut file = file.clone().lock_owned().await;
         // Listed under the lock, so that of two changes the later list is written last.
         let bans = hub.bans();
-        let written = tokio::task::spawn_blocking(move || file.write(&bans)).await;
+        let written = worker.run(move || file.write(&bans)).await;
         let error = match written {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),

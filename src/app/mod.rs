@@ -27,6 +27,7 @@ use crate::protocol::{ChannelName, CloseReason};
 use crate::reload::{InForce, Reloads};
 use crate::systemd::Supervisor;
 use crate::telemetry;
+use crate::worker::Worker;
 use listening::Listening;
 use plan::Plan;
 use poem::endpoint::{BoxEndpoint, make};
@@ -74,6 +75,8 @@ pub struct App {
     reloader: Reloader,
     /// What asks it.
     reloads: Reloads,
+    /// Writes the metrics.
+    writer: Worker,
     supervisor: Supervisor,
     listening: Listening,
 }
@@ -83,8 +86,8 @@ impl App {
     /// a tokio runtime. May make the file that keeps the owner's token.
     ///
     /// # Errors
-    /// An address cannot be bound, a certificate cannot be used, the file of bans cannot be read, or
-    /// io_uring is asked for and cannot be had.
+    /// An address cannot be bound, a certificate cannot be used, the file of bans cannot be read,
+    /// io_uring is asked for and cannot be had, or no thread can be made.
     pub async fn build(loaded: impl Into<Loaded>) -> Result<Self, StartError> {
         Self::build_on(loaded, Inherited::default()).await
     }
@@ -122,7 +125,9 @@ impl App {
             tokens,
             bans_file.clone(),
             listening.certificates(),
-        );
+        )?;
+        // Not the thread of the reloads: a file of those that hangs must not keep a ban from being saved.
+        let bans_file = bans_file.map(|file| Ok((file, worker("bans")?))).transpose()?;
         let access = tokens_read
             .map(|tokens| Access::new(reloader.in_force(), tokens, bans_file, Failures::new()));
         Ok(Self {
@@ -135,6 +140,7 @@ impl App {
             access,
             reloader,
             reloads,
+            writer: worker("metrics")?,
             supervisor: Supervisor::default(),
             listening,
         })
@@ -286,7 +292,7 @@ impl App {
     fn metrics_page(&self) -> poem::RouteMethod {
         let (hub, gateway, access) = (self.hub.clone(), self.gateway.clone(), self.access.clone());
         let (in_force, certificates) = (self.reloader.in_force(), self.listening.certificates());
-        ops::metrics(self.metrics.clone(), move || Readings {
+        ops::metrics(self.metrics.clone(), self.writer.clone(), move || Readings {
             hub: hub.stats(),
             capacities: capacities(&in_force.borrow().config),
             partial_bytes: gateway.partial_bytes(),
@@ -307,6 +313,11 @@ fn ring(wanted: IoUring) -> io::Result<Option<Ring>> {
         Some(error) => info!(io_uring = false, %error, "delivery: io_uring cannot be had here"),
     }
     Ok(ring)
+}
+
+/// A thread for what takes long.
+fn worker(name: &str) -> Result<Worker, StartError> {
+    Worker::start(name).map_err(StartError::Thread)
 }
 
 type Pages = BoxEndpoint<'static, Response>;

@@ -4,8 +4,8 @@
 //! settings, the owner's token, the certificates, the file of bans. Only then the parts take over what is new, and
 //! nothing of that fails; what would take long is done in steps, between which the hub serves.
 
-use super::{counted_channels, hub_limits};
-use crate::access::{AdminToken, AdminTokens, BansFile};
+use super::{StartError, counted_channels, hub_limits, worker};
+use crate::access::{AdminToken, AdminTokens, BansFile, Place};
 use crate::config::{Config, ConfigError, Loaded, Problem, Reread};
 use crate::descriptors;
 use crate::gateway::Gateway;
@@ -15,16 +15,20 @@ use crate::metrics::Metrics;
 use crate::reload::{InForce, Outcome, Reloads, Report, Request};
 use crate::systemd::Supervisor;
 use crate::telemetry::{self, FilterError};
+use crate::worker::Worker;
 use ipnet::IpNet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
 /// What reads the settings again, and holds those in force.
 pub(super) struct Reloader {
     in_force: watch::Sender<Arc<Loaded>>,
+    /// The settings of the start.
+    first: Arc<Loaded>,
     head_timeout: watch::Sender<Duration>,
     trusted_proxies: watch::Sender<Arc<[IpNet]>>,
     announcing_proxies: watch::Sender<Arc<[IpNet]>>,
@@ -35,17 +39,27 @@ pub(super) struct Reloader {
     tokens: Option<watch::Sender<AdminTokens>>,
     bans_file: Option<Arc<Mutex<BansFile>>>,
     certificates: Vec<Certificates>,
+    /// Reads the files.
+    worker: Worker,
     requests: mpsc::Receiver<Request>,
 }
 
 /// What was read and is good, but for what the hub's part of the settings says.
 struct Read {
     reread: Reread,
-    tokens: Option<AdminTokens>,
+    owner: Option<AdminToken>,
     certificates: Vec<ReadAnew>,
-    /// The bans, if somebody has changed their file, which nobody writes meanwhile.
-    bans: Option<(KeptBans, OwnedMutexGuard<BansFile>)>,
+    bans: Option<ReadBans>,
 }
+
+/// The bans of a file that somebody has changed, and the file, which nobody writes meanwhile.
+struct ReadBans {
+    bans: KeptBans,
+    _file: OwnedMutexGuard<BansFile>,
+}
+
+/// The setting that names the file of bans.
+const BANS_FILE: &str = "admin.bans_file";
 
 /// Settings that say who the owner is: of no use while the API is off, as it is from the start on.
 const OWNERS_TOKENS: [&str; 5] = [
@@ -65,14 +79,15 @@ impl Reloader {
         tokens: Option<watch::Sender<AdminTokens>>,
         bans_file: Option<Arc<Mutex<BansFile>>>,
         certificates: Vec<Certificates>,
-    ) -> (Self, Reloads) {
+    ) -> Result<(Self, Reloads), StartError> {
         let (reloads, requests) = Reloads::channel();
         let head_timeout = watch::Sender::new(loaded.config.limits.handshake_timeout);
         let trusted_proxies = watch::Sender::new(loaded.config.hub.trusted_proxies.clone().into());
         let announcing_proxies = watch::Sender::new(announcing_proxies(&loaded.config));
-        let in_force = watch::Sender::new(Arc::new(loaded));
+        let first = Arc::new(loaded);
         let reloader = Self {
-            in_force,
+            in_force: watch::Sender::new(first.clone()),
+            first,
             head_timeout,
             trusted_proxies,
             announcing_proxies,
@@ -82,9 +97,10 @@ impl Reloader {
             tokens,
             bans_file,
             certificates,
+            worker: worker("reload")?,
             requests,
         };
-        (reloader, reloads)
+        Ok((reloader, reloads))
     }
 
     /// The settings in force.
@@ -110,13 +126,20 @@ impl Reloader {
     /// Serves requests, for ever. `supervisor` is told when each begins and ends.
     pub async fn run(mut self, supervisor: Supervisor) {
         while let Some(answer) = self.requests.recv().await {
+            if self.hub.is_stopping() {
+                // Who asked learns of that by the end of the channel.
+                continue;
+            }
             supervisor.reloading().await;
             let outcome = self.reload().await;
-            supervisor.ready().await;
+            // Once it stops, that is the last of what it is told.
+            if !self.hub.is_stopping() {
+                supervisor.ready().await;
+            }
             self.metrics.config_reloaded(outcome.is_ok());
             match &outcome {
                 Ok(report) => told(report),
-                Err(error) => error!("the settings stay as they are: {error}"),
+                Err(error) => error!("the settings stay as they are: {}", error.in_one_line()),
             }
             // Who asked may have gone.
             let _ = answer.send(outcome);
@@ -124,27 +147,46 @@ impl Reloader {
     }
 
     async fn reload(&self) -> Outcome {
-        let Read { reread, tokens, certificates, bans } = self.read().await?;
+        let Read { reread, owner, certificates, bans } = self.read().await?;
         let Reread { mut loaded, mut changed, mut applied, mut needs_restart } = reread;
         if let Some(limit) = descriptors::limit() {
-            descriptors::fit(&mut loaded.config.limits, limit);
+            descriptors::fit(&mut loaded, limit);
+            // What it has lowered may be what it was.
+            let differs = loaded.differs_from(&self.in_force.borrow());
+            changed.retain(|key| differs.contains(key));
+            applied.retain(|key| differs.contains(key));
         }
         if self.tokens.is_none() {
-            let (wait, apply) =
-                applied.into_iter().partition(|key| OWNERS_TOKENS.contains(&key.as_str()));
-            applied = apply;
-            needs_restart.extend::<Vec<String>>(wait);
+            let is_owners = |key: &String| OWNERS_TOKENS.contains(&key.as_str());
+            applied.retain(|key| !is_owners(key));
+            needs_restart.extend(loaded.differs_from(&self.first).into_iter().filter(is_owners));
         }
         self.warn(&loaded.config);
         if applied.iter().any(|key| key == "telemetry.log") {
             set_filter(&loaded.config.telemetry.log);
         }
-        for read in certificates {
-            let key = format!("{}.certificate", read.section());
-            if read.serve() == Changed::Yes {
+        // Settings that are as they were, and their files are not.
+        let mut also = |key: String| {
+            if !changed.contains(&key) {
                 changed.push(key.clone());
                 applied.push(key);
             }
+        };
+        let tokens = owner.map(|owner| {
+            if self.kept_anew(&owner) {
+                info!("{}", owner.place);
+                also("admin.state_dir".to_owned());
+            }
+            AdminTokens::new(&owner.secret, loaded.config.admin.read_token())
+        });
+        for read in certificates {
+            let key = format!("{}.certificate", read.section());
+            if read.serve() == Changed::Yes {
+                also(key);
+            }
+        }
+        if bans.is_some() {
+            also(BANS_FILE.to_owned());
         }
         let closed_clients = self.apply(Arc::new(loaded), tokens, bans).await;
         Ok(Report { changed, applied, needs_restart, closed_clients })
@@ -155,18 +197,11 @@ impl Reloader {
         let loaded = self.in_force.borrow().clone();
         let api_is_on = self.tokens.is_some();
         let certificates = self.certificates.clone();
-        let bans_file = match &self.bans_file {
-            Some(file) => Some(file.clone().lock_owned().await),
-            None => None,
-        };
-        let read = spawn_blocking(move || {
+        let read = self.worker.run(move || {
             let reread = loaded.reread()?;
             let admin = &reread.loaded.config.admin;
-            let tokens = match api_is_on.then(|| AdminToken::find(admin)) {
-                None => None,
-                Some(Ok(token)) => Some(AdminTokens::new(&token.secret, admin.read_token())),
-                Some(Err(error)) => return Err(problem("admin.token", &error)),
-            };
+            let owner = api_is_on.then(|| AdminToken::find(admin)).transpose();
+            let owner = owner.map_err(|error| problem("admin.token", &error))?;
             let read_anew = |of: &Certificates| {
                 let wrong = |error: TlsError| {
                     ConfigError::Invalid(vec![Problem::new(error.setting(), error.complaint())])
@@ -176,17 +211,26 @@ impl Reloader {
             // Whoever names other files may have removed those of before.
             let stay = certificates.iter().filter(|of| !moved(of.section(), &reread.needs_restart));
             let certificates = stay.map(read_anew).collect::<Result<_, _>>()?;
-            // Last, as the file takes note of what has been read of it.
-            let bans = match bans_file {
-                None => None,
-                Some(mut file) => match file.read_changed() {
-                    Ok(bans) => bans.map(|bans| (bans, file)),
-                    Err(error) => return Err(problem("admin.bans_file", &error)),
-                },
-            };
-            Ok(Read { reread, tokens, certificates, bans })
+            Ok(Read { reread, owner, certificates, bans: None })
         });
-        read.await.unwrap_or_else(|error| Err(problem("the configuration", &error)))
+        let read = read.await.unwrap_or_else(|error| Err(problem("the configuration", &error)))?;
+        // Who names another file may have moved that of before, or removed it; its bans stay.
+        if read.reread.needs_restart.iter().any(|key| key == BANS_FILE) {
+            return Ok(read);
+        }
+        // Last, as the file takes note of what has been read of it.
+        Ok(Read { bans: self.read_bans().await?, ..read })
+    }
+
+    /// Reads the file of bans, if somebody has changed it.
+    async fn read_bans(&self) -> Result<Option<ReadBans>, ConfigError> {
+        let Some(file) = &self.bans_file else { return Ok(None) };
+        let mut file = file.clone().lock_owned().await;
+        let read = self.worker.run(move || {
+            file.read_changed().map(|bans| bans.map(|bans| ReadBans { bans, _file: file }))
+        });
+        let read = read.await.map_err(|error| problem(BANS_FILE, &error))?;
+        read.map_err(|error| problem(BANS_FILE, &error))
     }
 
     /// Has all parts take over what is new; returns how many clients were closed.
@@ -194,7 +238,7 @@ impl Reloader {
         &self,
         loaded: Arc<Loaded>,
         tokens: Option<AdminTokens>,
-        bans: Option<(KeptBans, OwnedMutexGuard<BansFile>)>,
+        bans: Option<ReadBans>,
     ) -> usize {
         let config = &loaded.config;
         if let (Some(keep), Some(tokens)) = (&self.tokens, tokens) {
@@ -211,7 +255,7 @@ impl Reloader {
         if !withdrawn.is_empty() {
             closed += in_steps(|from| self.hub.close_proven(&withdrawn, newest, from)).await;
         }
-        if let Some((bans, _file)) = bans {
+        if let Some(ReadBans { bans, _file }) = bans {
             self.hub.restore_bans(bans.clone());
             closed += in_steps(|from| self.hub.close_banned(bans.as_slice(), from)).await;
         }
@@ -222,10 +266,16 @@ impl Reloader {
         closed
     }
 
+    /// Whether the owner's token is another now, and one that the program keeps.
+    fn kept_anew(&self, owner: &AdminToken) -> bool {
+        let is_known = self.tokens.as_ref().is_some_and(|t| t.borrow().is_admin(&owner.secret));
+        !is_known && matches!(owner.place, Place::Kept { .. })
+    }
+
     /// Tells what is allowed and yet should be known, as far as it is new.
     fn warn(&self, config: &Config) {
-        let known = self.in_force.borrow().config.warnings();
-        for warning in config.warnings().iter().filter(|warning| !known.contains(warning)) {
+        let known: HashSet<_> = self.in_force.borrow().config.warnings().into_iter().collect();
+        for warning in config.warnings().iter().filter(|warning| !known.contains(*warning)) {
             warn!("{warning}");
         }
     }

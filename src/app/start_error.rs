@@ -28,6 +28,8 @@ pub enum StartError {
     Bans(BansFileError),
     /// io_uring is asked for and cannot be had.
     IoUring(io::Error),
+    /// No thread can be made; the error says so, and what to do.
+    Thread(io::Error),
 }
 
 impl StartError {
@@ -36,9 +38,11 @@ impl StartError {
         match self {
             // Files are put right, ports come free, and systems allow more, without the settings being
             // touched.
-            Self::Listen { .. } | Self::Tls(_) | Self::Bans(_) | Self::IoUring(_) => {
-                Exit::Unavailable
-            }
+            Self::Listen { .. }
+            | Self::Tls(_)
+            | Self::Bans(_)
+            | Self::IoUring(_)
+            | Self::Thread(_) => Exit::Unavailable,
             Self::HandedOver(_) => Exit::Configuration,
         }
     }
@@ -51,6 +55,7 @@ impl fmt::Display for StartError {
             Self::Bans(error) => return error.fmt(f),
             Self::HandedOver(why) => return f.write_str(why),
             Self::Tls(error) => return error.fmt(f),
+            Self::Thread(error) => return error.fmt(f),
             Self::IoUring(error) => {
                 return write!(
                     f,

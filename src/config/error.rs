@@ -91,6 +91,20 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// The same in one line, for a log.
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Invalid(problems) if problems.len() > 1 => {
+                let told =
+                    (1..).zip(problems).map(|(number, problem)| format!("({number}) {problem}"));
+                format!("{} problems: {}", problems.len(), told.collect::<Vec<_>>().join(" "))
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
@@ -199,6 +213,14 @@ mod tests {
         ] {
             assert_eq!(Origin::from_metadata(&origin.to_metadata()), origin);
         }
+    }
+
+    #[test]
+    fn several_problems_are_several_lines_for_a_terminal_and_one_for_a_log() {
+        let problems = vec![Problem::new("a.b", "is wrong"), Problem::new("c.d", "is too")];
+        let error = ConfigError::Invalid(problems);
+        assert_eq!(error.to_string().lines().count(), 3);
+        assert_eq!(error.in_one_line(), "2 problems: (1) a.b is wrong (2) c.d is too");
     }
 
     #[test]

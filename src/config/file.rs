@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of which settings exist.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io, path::Path};
 
 use figment::value::{Dict, Value};
 use toml::{
@@ -15,13 +15,31 @@ use super::{
     given::Given,
     units,
 };
+use crate::files;
 
 /// A configuration larger than this is some other file; reading stops here.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Reads the file that was asked for.
+/// Reads the file that was asked for, be it a pipe.
 pub(super) fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
-    parse(&text(path)?, path, |line| Origin::File { path: path.to_owned(), line })
+    settings(&text(path)?, path)
+}
+
+/// Reads the file again, of which `held` says whether it held settings before. Refuses what could be
+/// read only once, and a file without settings in the place of one with some, which is somebody's that
+/// is not written yet, or lost: the defaults would open the hub.
+pub(super) fn read_again(path: &Path, held: bool) -> Result<Vec<Given>, ConfigError> {
+    let given = settings(&checked(path, files::read(path, MAX_FILE_BYTES))?, path)?;
+    let says_nothing = |given: &Given| given.value.as_dict().is_some_and(Dict::is_empty);
+    if held && given.iter().all(says_nothing) {
+        let reason = "it holds no setting any more; if that is meant, restart".to_owned();
+        return Err(ConfigError::Unreadable { path: path.to_owned(), reason });
+    }
+    Ok(given)
+}
+
+fn settings(text: &str, path: &Path) -> Result<Vec<Given>, ConfigError> {
+    parse(text, path, |line| Origin::File { path: path.to_owned(), line })
 }
 
 /// The text of a configuration file, at most 1 MiB.
@@ -29,11 +47,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
 /// # Errors
 /// [`ConfigError::Unreadable`]: it cannot be opened, is larger, or is not UTF-8.
 pub(crate) fn text(path: &Path) -> Result<String, ConfigError> {
+    checked(path, files::read_any(path, MAX_FILE_BYTES))
+}
+
+/// The text of what was read.
+fn checked(path: &Path, read: io::Result<Vec<u8>>) -> Result<String, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(units::reason(&error)))?;
+    let bytes = read.map_err(|error| unreadable(units::reason(&error)))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(unreadable("it is larger than 1MiB, so it is no configuration".into()));
     }

@@ -3,7 +3,7 @@
 //! Tokens are read here, from the setting or from a file; who presents them is checked elsewhere,
 //! and what their holders may do stands in `rights`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -151,15 +151,19 @@ impl HubConfig {
                 format!("is true, and there is no token: nobody could connect; add {TOKENS}");
             problems.push(Problem::new("hub.require_token", text).beside(TOKENS));
         }
+        // The first entry with each name, and with each token.
+        let (mut names, mut secrets) = (HashMap::new(), HashMap::new());
         for (index, entry) in self.tokens.iter().enumerate() {
-            let before = &self.tokens[..index];
+            let same_name = *names.entry(entry.name.as_str()).or_insert(index);
+            let secret = entry.secret().map(Secret::expose);
+            let same_token = secret.map(|text| *secrets.entry(text).or_insert(index));
             let text = entry.check().or_else(|| {
-                if let Some(other) = before.iter().position(|other| other.name == entry.name) {
-                    return Some(format!("entry {} has this name already", other + 1));
+                if same_name < index {
+                    return Some(format!("entry {} has this name already", same_name + 1));
                 }
-                let text = entry.secret()?.expose();
+                let text = secret?;
                 let is_it = |secret: Option<&Secret>| secret.is_some_and(|s| s.expose() == text);
-                if let Some(other) = before.iter().position(|other| is_it(other.secret())) {
+                if let Some(other) = same_token.filter(|&other| other < index) {
                     return Some(format!("its token is that of entry {}", other + 1));
                 }
                 [("admin.token", admin.admin_token()), ("admin.read_token", admin.read_token())]

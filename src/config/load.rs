@@ -82,6 +82,16 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     lay(file, sources)
 }
 
+/// Loads the configuration from where `before` came from, while that is in force.
+///
+/// # Errors
+///
+/// As those of [`load`]; or the file is a pipe or the like, or has lost all its settings.
+pub(super) fn load_again(sources: &Sources, before: &Effective) -> Result<Loaded, ConfigError> {
+    let again = |path: &Path| file::read_again(path, before.has_settings_of(path));
+    lay(sources.file.as_deref().map_or(Ok(Vec::new()), again)?, sources)
+}
+
 /// Lays the sources over the defaults, of the file what it gives.
 pub(super) fn lay(file: Vec<Given>, sources: &Sources) -> Result<Loaded, ConfigError> {
     let settings = Settings::new();

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{Config, ConfigError, Effective, Loaded, Problem, Secret, load};
+use super::{Config, ConfigError, Effective, Loaded, Problem, Secret, load::load_again};
 
 /// When a changed setting takes effect.
 #[derive(Debug, Clone, Copy)]
@@ -136,18 +136,13 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// As those of [`load()`]; the configuration was made in code; or what can take effect now does
-    /// not fit the values that only a restart changes.
+    /// As those of [`load()`](super::load()); the configuration was made in code; its file is none that
+    /// could be read twice, or has lost all its settings; or what can take effect now does not fit the
+    /// values that only a restart changes.
     pub fn reread(&self) -> Result<Reread, ConfigError> {
         let sources = self.sources.as_ref().ok_or(ConfigError::NoSources)?;
-        let mut loaded = load(sources)?;
-        let mut changed = Vec::new();
-        for (old, new) in self.effective.settings().iter().zip(loaded.effective.settings()) {
-            let key = format!("{}.{}", new.section, new.name);
-            if old.wanted() != new.wanted() || secret_differs(&key, &self.config, &loaded.config) {
-                changed.push(key);
-            }
-        }
+        let mut loaded = load_again(sources, &self.effective)?;
+        let changed = loaded.differs_from(self);
         for keep in RELOADS.iter().filter_map(|(key, ..)| keeper(key)) {
             keep(&mut loaded.config, &self.config);
         }
@@ -159,6 +154,18 @@ impl Loaded {
         loaded.config.validate().map_err(|error| only_after_a_restart(error, &needs_restart))?;
         let applied = changed.iter().filter(|key| keeper(key).is_none()).cloned().collect();
         Ok(Reread { loaded, changed, applied, needs_restart })
+    }
+
+    /// The settings that an owner wants otherwise than in `old`, in the order of `config.toml`.
+    pub fn differs_from(&self, old: &Self) -> Vec<String> {
+        let pairs = old.effective.settings().iter().zip(self.effective.settings());
+        let changed = pairs.filter_map(|(before, now)| {
+            let key = format!("{}.{}", now.section, now.name);
+            let differs =
+                before.wanted() != now.wanted() || secret_differs(&key, &old.config, &self.config);
+            differs.then_some(key)
+        });
+        changed.collect()
     }
 }
 
@@ -212,7 +219,7 @@ fn only_after_a_restart(error: ConfigError, waiting: &[String]) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{HubToken, Sources, settings::Settings};
+    use crate::config::{HubToken, Sources, load, settings::Settings};
     use std::path::Path;
 
     fn write(path: &Path, text: &str) {
@@ -286,6 +293,33 @@ mod tests {
         assert!(again.contains("limits.max_clients") && again.contains("line 2"), "{again}");
         let in_code = Loaded::from(Config::default()).reread().unwrap_err().to_string();
         assert!(in_code.contains("made in code"), "{in_code}");
+    }
+
+    #[test]
+    fn a_file_that_has_lost_its_settings_is_refused_as_the_defaults_would_open_the_hub() {
+        let (before, file) = loaded("[guests]\nread = []\n");
+        for lost in ["", "# [guests]\n", "[guests]\n[hub]\n"] {
+            write(file.path(), lost);
+            let error = before.reread().unwrap_err().to_string();
+            assert!(
+                error.contains("holds no setting any more; if that is meant, restart"),
+                "{error}"
+            );
+        }
+        write(file.path(), "[limits]\nmax_clients = 5\n");
+        assert_eq!(before.reread().unwrap().applied, ["guests.read", "limits.max_clients"]);
+        // One that never held any is as it was.
+        let (empty, _file) = loaded("# Nothing yet.\n");
+        assert!(empty.reread().unwrap().changed.is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_can_be_read_once_alone_is_refused_when_it_is_to_be_read_again() {
+        let path = std::path::PathBuf::from("/dev/null");
+        let sources = Sources { file: Some(path), ..Sources::default() };
+        let error = load(&sources).unwrap().reread().unwrap_err().to_string();
+        assert!(error.ends_with("/dev/null cannot be read: it is not a regular file"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Its text is TOML that reads back to the same settings, except for tokens: those are masked.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use super::{Config, error::Origin, settings::Settings};
 
@@ -79,6 +79,21 @@ impl Effective {
             Setting { after_restart, ..old.clone() }
         });
         Self { settings: settings.collect() }
+    }
+
+    /// Puts the value that applies in the place of the one that was asked for; `source` says why.
+    pub(crate) fn put(&mut self, key: &str, value: String, source: &str) {
+        let is_it = |of: &&mut Setting| key.split('.').eq([of.section, of.name]);
+        if let Some(setting) = self.settings.iter_mut().find(is_it) {
+            setting.value = Some(value);
+            setting.source = Some(source.to_owned());
+        }
+    }
+
+    /// Whether a value that applies came from this file.
+    pub(super) fn has_settings_of(&self, path: &Path) -> bool {
+        let file = Origin::File { path: path.to_owned(), line: 1 }.to_string();
+        self.settings.iter().any(|setting| setting.source.as_ref() == Some(&file))
     }
 
     /// The settings, in the order of `config.toml`.

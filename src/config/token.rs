@@ -2,13 +2,10 @@
 //!
 //! Which settings form a pair, and what their token opens, is for the sections to say.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{Secret, units};
+use crate::files;
 
 /// A token file larger than this holds no token; reading stops here.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -30,19 +27,16 @@ pub(super) fn from_file(
 
 fn read(path: &Path) -> Result<Secret, String> {
     let shown = units::quoted(&path.to_string_lossy());
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| {
-            let reason = units::reason(&error);
-            match is_surely_a_path(path) {
-                true => format!("{shown} cannot be read: {reason}"),
-                false => format!(
-                    "names a file that cannot be read: {reason}; what it says is not shown, as it may be \
-                     the token, which does not belong here"
-                ),
-            }
-        })?;
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|error| {
+        let reason = units::reason(&error);
+        match is_surely_a_path(path) {
+            true => format!("{shown} cannot be read: {reason}"),
+            false => format!(
+                "names a file that cannot be read: {reason}; what it says is not shown, as it may be \
+                 the token, which does not belong here"
+            ),
+        }
+    })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!(
             "{shown} is larger than {}; it may hold the token and nothing else",

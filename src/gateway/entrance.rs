@@ -58,7 +58,7 @@ impl Entrance {
 
     /// Whether who came in here by the token of `name` would be turned away by a newer entrance.
     pub(super) fn has_withdrawn(&self, name: &str, newer: &Self) -> bool {
-        self.withdrawn(newer).iter().any(|gone| gone == name)
+        self.tokens.has_withdrawn(name, &newer.tokens)
     }
 
     /// Whether only a token gives this name.

@@ -4,10 +4,10 @@
 //! Says in a sentence what is wrong with files that cannot be used; while such a file is there, what
 //! was read before is served on.
 
+use crate::files;
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -247,15 +247,12 @@ impl std::error::Error for TlsError {}
 
 /// The bytes of a file, at most 1 MiB.
 fn text(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "does not exist".to_owned(),
-            io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-            io::ErrorKind::IsADirectory => "is a folder".to_owned(),
-            _ => format!("cannot be read: {error}"),
-        })?;
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        io::ErrorKind::IsADirectory => "is a folder".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err("is larger than 1MiB, so it is some other file".to_owned());
     }

@@ -26,6 +26,11 @@ impl Inherited {
     /// # Errors
     /// There are too many, two of one name, or one that cannot be listened on as it must be.
     pub fn take() -> Result<Self, InheritedError> {
+        // Before they are taken: for a number without sense there may be no room.
+        let count = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+        if count("LISTEN_PID") == Some(std::process::id()) {
+            refuse_many(count("LISTEN_FDS").unwrap_or_default() as usize)?;
+        }
         let given = sd_listen_fds::get().map_err(|_| {
             InheritedError(
                 "LISTEN_FDS or LISTEN_PID is no number; leave them to the service manager"
@@ -38,12 +43,7 @@ impl Inherited {
     }
 
     fn of(given: Vec<(Option<String>, Descriptor)>) -> Result<Self, InheritedError> {
-        if given.len() > NAMES.len() {
-            return Err(InheritedError(format!(
-                "{} sockets were handed over; the hub has two listeners, hub and admin",
-                given.len()
-            )));
-        }
+        refuse_many(given.len())?;
         let is_known = |name: &Option<String>| name.as_deref().is_some_and(|n| NAMES.contains(&n));
         let named = given.iter().any(|(name, _)| is_known(name));
         let mut taken = Self::default();
@@ -67,6 +67,16 @@ impl Inherited {
         }
         Ok(taken)
     }
+}
+
+/// Refuses more sockets than there are listeners.
+fn refuse_many(sockets: usize) -> Result<(), InheritedError> {
+    if sockets <= NAMES.len() {
+        return Ok(());
+    }
+    Err(InheritedError(format!(
+        "{sockets} sockets were handed over; the hub has two listeners, hub and admin"
+    )))
 }
 
 /// The socket of a listener.

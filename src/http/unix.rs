@@ -3,6 +3,7 @@
 //! A program that dies leaves its socket behind, and nobody answers there; such a one is removed. One
 //! that somebody answers at, and a file that is no socket, is left alone.
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -73,10 +74,13 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    match std::os::unix::net::UnixStream::connect(path) {
+    // Of one that has many waiting already a connection would wait too.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // Whoever is there answers, or has no time to.
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::ErrorKind::AddrInUse.into())
         }

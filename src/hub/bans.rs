@@ -66,7 +66,7 @@ impl Ban {
 
 /// A list that was kept elsewhere, where people may have changed it, and is fit to be the hub's:
 /// no more bans than there may be, each with an ID of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeptBans(Vec<Ban>);
 
 impl KeptBans {

@@ -7,6 +7,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::api::{Caller, TOKEN, problem};
 use crate::support::{
     TestApp, config,
     http::metric,
@@ -16,11 +17,12 @@ use crate::support::{
     unhurried, wait_until,
 };
 
-/// Room for whatever the tests queue.
+/// Room for whatever the tests queue, and a token for the owner.
 const ROOMY: &[(&str, &str)] = &[
     ("SKYNET_LIMITS__MAX_QUEUE_BYTES", "16MiB"),
     ("SKYNET_LIMITS__MESSAGES_PER_SECOND", "1000000"),
     ("SKYNET_LIMITS__MESSAGE_BURST", "1000000"),
+    ("SKYNET_ADMIN__TOKEN", TOKEN),
 ];
 
 /// Reads the goodbye: a ping, then after the pong (or without one) the close with 1001.
@@ -227,6 +229,14 @@ async fn a_second_signal_ends_the_program_at_once() {
     hub.signal("TERM");
     let ended = timeout(Duration::from_secs(2), hub.exit()).await;
     ended.expect("it does not wait for anybody any more");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_program_that_stops_reads_no_settings_any_more() {
+    let (hub, _slow) = stuck().await;
+    let refused = Caller::at(hub.admin(), TOKEN).call("POST", "/config/reload").await;
+    assert_eq!(problem(&refused, 503, None), "stopping");
 }
 
 #[cfg(unix)]

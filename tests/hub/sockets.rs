@@ -28,6 +28,7 @@ use crate::{
         process::{Process, program},
         raw::Raw,
         tls::exchange,
+        wait_until,
     },
 };
 
@@ -70,6 +71,25 @@ async fn the_owner_is_served_over_a_unix_socket_that_goes_with_the_program() {
     assert!(ask(&path, request).await.starts_with("HTTP/1.0 421"));
     app.stop().await;
     assert!(!path.exists(), "the socket is removed");
+}
+
+#[tokio::test]
+async fn a_living_program_that_takes_no_further_connection_does_not_hold_up_a_start() {
+    let (_folder, path, config) = local();
+    let busy = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    let busy = busy.expect("a socket");
+    busy.bind(&socket2::SockAddr::unix(&path).expect("a path")).expect("the path is free");
+    busy.listen(0).expect("it listens");
+    let mut waiting = Vec::new();
+    wait_until("nobody else fits into its queue", async || {
+        let connected = UnixStream::connect(&path).await;
+        let full = connected.is_err();
+        waiting.extend(connected);
+        full
+    })
+    .await;
+    assert!(why_not(config).await.contains("another program answers there"));
+    assert!(path.exists());
 }
 
 #[tokio::test]
@@ -167,6 +187,17 @@ async fn a_wrong_socket_ends_the_start_in_words() {
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("handed over for hub is no stream"), "{said}");
+}
+
+#[tokio::test]
+async fn a_number_of_sockets_beyond_all_sense_ends_the_start_in_words() {
+    let told = program(&[]);
+    let script = "LISTEN_PID=$$ LISTEN_FDS=2147483647 exec \"$0\"";
+    let output = Command::new("sh").args(["-c", script]).arg(told.get_program()).output();
+    let output = output.expect("it runs to its end");
+    assert_eq!(output.status.code(), Some(78), "{}", output.status);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("2147483647 sockets were handed over"), "{said}");
 }
 
 #[tokio::test]

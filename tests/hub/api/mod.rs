@@ -49,6 +49,11 @@ impl Caller {
         Caller { admin: app.admin(), token: TOKEN }
     }
 
+    /// Whoever has a token, at an address.
+    pub fn at(admin: SocketAddr, token: &'static str) -> Caller {
+        Caller { admin, token }
+    }
+
     /// Somebody with another token.
     pub fn with(app: &TestApp, token: &'static str) -> Caller {
         Caller { admin: app.admin(), token }

@@ -1,6 +1,7 @@
 //! Settings that change while the hub runs: what takes effect, what waits, what is refused, and that
 //! nobody who talks meanwhile notices.
 
+mod files;
 mod listeners;
 #[cfg(target_os = "linux")]
 mod process;
@@ -313,39 +314,6 @@ async fn a_queue_that_is_too_long_for_the_new_total_goes_and_the_others_stay() {
         assert!(app.stats().queued_bytes <= 1 << 20);
         assert_eq!(slow.closed_or_reset_after(|_| ()).await.and_then(|(code, _)| code), Some(4000));
         publisher.publish("1", "1").await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_file_of_bans_that_was_changed_by_hand_is_in_force() {
-    let owner = Owner::new("");
-    let path = owner.path("bans.json");
-    let settings = format!("[admin]\nbans_file = {path:?}\n\n");
-    owner.writes(&settings);
-    with_app(owner.loaded(), async |app| {
-        let mut banned = crate::api::named(app, "mallory").await;
-        let api = Caller::owner(app);
-        api.post("/bans", r#"{"name":"eve"}"#, 201).await;
-        reloaded(app).await;
-        assert_eq!(app.stats().bans, 1, "what was written by the hub is what is there");
-        let by_hand = std::fs::read_to_string(&path).expect("a file").replace("eve", "mallory");
-        std::fs::write(&path, &by_hand).expect("written");
-        let unsaved = api.tell("POST", "/bans", "", r#"{"name":"trent"}"#).await;
-        assert_eq!(problem(&unsaved, 500, None), "bans_not_saved");
-        assert!(unsaved.body.contains("settings read again"), "{}", unsaved.body);
-        assert_eq!(std::fs::read_to_string(&path).expect("a file"), by_hand);
-        assert_eq!(reloaded(app).await["closed_clients"], 1);
-        assert_eq!(banned.close_code().await, Some(4501));
-        assert_eq!(crate::api::named(app, "mallory").await.close_code().await, Some(4501));
-        crate::api::named(app, "eve").await.publish("1", "1").await;
-        api.post("/bans", r#"{"name":"trent"}"#, 201).await;
-        let kept = std::fs::read_to_string(&path).expect("a file");
-        assert!(kept.contains("mallory") && kept.contains("trent"), "{kept}");
-        std::fs::write(&path, "[{").expect("written");
-        let refused = api.call("POST", "/config/reload").await;
-        assert_eq!(problem(&refused, 409, Some("admin.bans_file")), "invalid_config");
-        assert_eq!(app.stats().bans, 2);
     })
     .await;
 }
