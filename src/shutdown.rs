@@ -57,7 +57,8 @@ async fn hear(mut signals: Signals, stop: oneshot::Sender<()>, reload: mpsc::Sen
     loop {
         let signal = signals.next().await;
         // What was a terminal is none any more when it has been closed.
-        let goes_on = signal == Signal::Hangup && !(on_a_terminal && !io::stderr().is_terminal());
+        let nothing_has_gone = !on_a_terminal || io::stderr().is_terminal();
+        let goes_on = signal == Signal::Hangup && nothing_has_gone;
         match stop.take() {
             asks if goes_on => {
                 stop = asks;
