@@ -68,7 +68,8 @@ async fn hear(
     let mut stop = Some(stop);
     loop {
         let signal = signals.next().await;
-        let goes_on = signal == Signal::Hangup && !(ends_with_terminal && !has_terminal());
+        let nothing_has_gone = !ends_with_terminal || has_terminal();
+        let goes_on = signal == Signal::Hangup && nothing_has_gone;
         match stop.take() {
             asks if goes_on => {
                 stop = asks;

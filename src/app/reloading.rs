@@ -8,7 +8,7 @@ use super::{StartError, counted_channels, hub_limits, worker};
 use crate::access::{AdminToken, AdminTokens, BansFile, Place};
 use crate::config::{Config, ConfigError, Loaded, Problem, Reread};
 use crate::descriptors;
-use crate::gateway::Gateway;
+use crate::gateway::{Entrance, Gateway};
 use crate::http::{Certificates, Changed, ReadAnew, TlsError};
 use crate::hub::{Hub, KeptBans};
 use crate::metrics::Metrics;
@@ -48,6 +48,7 @@ pub(super) struct Reloader {
 struct Read {
     reread: Reread,
     owner: Option<AdminToken>,
+    entrance: Entrance,
     certificates: Vec<ReadAnew>,
     bans: Option<ReadBans>,
 }
@@ -147,7 +148,7 @@ impl Reloader {
     }
 
     async fn reload(&self) -> Outcome {
-        let Read { reread, owner, certificates, bans } = self.read().await?;
+        let Read { reread, owner, entrance, certificates, bans } = self.read().await?;
         let Reread { mut loaded, mut changed, mut applied, mut needs_restart } = reread;
         if let Some(limit) = descriptors::limit() {
             descriptors::fit(&mut loaded, limit);
@@ -188,7 +189,7 @@ impl Reloader {
         if bans.is_some() {
             also(BANS_FILE.to_owned());
         }
-        let closed_clients = self.apply(Arc::new(loaded), tokens, bans).await;
+        let closed_clients = self.apply(Arc::new(loaded), entrance, tokens, bans).await;
         Ok(Report { changed, applied, needs_restart, closed_clients })
     }
 
@@ -211,7 +212,9 @@ impl Reloader {
             // Whoever names other files may have removed those of before.
             let stay = certificates.iter().filter(|of| !moved(of.section(), &reread.needs_restart));
             let certificates = stay.map(read_anew).collect::<Result<_, _>>()?;
-            Ok(Read { reread, owner, certificates, bans: None })
+            // Here, as many tokens take a while.
+            let entrance = Entrance::new(&reread.loaded.config);
+            Ok(Read { reread, owner, entrance, certificates, bans: None })
         });
         let read = read.await.unwrap_or_else(|error| Err(problem("the configuration", &error)))?;
         // Who names another file may have moved that of before, or removed it; its bans stay.
@@ -237,6 +240,7 @@ impl Reloader {
     async fn apply(
         &self,
         loaded: Arc<Loaded>,
+        entrance: Entrance,
         tokens: Option<AdminTokens>,
         bans: Option<ReadBans>,
     ) -> usize {
@@ -248,7 +252,7 @@ impl Reloader {
         self.trusted_proxies.send_replace(config.hub.trusted_proxies.clone().into());
         self.announcing_proxies.send_replace(announcing_proxies(config));
         self.in_force.send_replace(loaded.clone());
-        let withdrawn = self.gateway.set(config);
+        let withdrawn = self.gateway.set(&config.limits, entrance);
         let newest = self.hub.newest_client();
         self.hub.count_channels(counted_channels(config));
         let mut closed = 0;

@@ -25,7 +25,7 @@ mod socket;
 mod tls;
 
 use crate::access::AddressLimits;
-use crate::config::{Config, LimitsConfig};
+use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 pub use entrance::Entrance;
@@ -82,16 +82,15 @@ impl Gateway {
         }
     }
 
-    /// Lets in and bounds clients as `config` says from now on. Returns the names whose token is
+    /// Lets clients in by `entrance` and bounds them by `limits` from now on. Returns the names whose token is
     /// accepted no more; who is there by one of them is to be closed by the caller, who joins after
     /// this is closed here.
-    pub fn set(&self, config: &Config) -> Vec<String> {
-        let limits = &config.limits;
+    pub fn set(&self, limits: &LimitsConfig, entrance: Entrance) -> Vec<String> {
         self.shared.limits.set(limits);
         self.shared.addresses.set(limits);
         self.shared.links.set_max_partial(limits.total_partial_bytes);
         self.ping_interval.send_replace(limits.ping_interval);
-        let entrance = Arc::new(Entrance::new(config));
+        let entrance = Arc::new(entrance);
         let before = self.entrance.send_replace(entrance.clone());
         before.withdrawn(&entrance)
     }
