@@ -8,7 +8,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::support::{
     http,
     process::Process,
-    raw::{Raw, TEXT, fragment, masked, publication},
+    raw::{Raw, TEXT, fragment, masked, publication, upgrade},
     wait_until,
 };
 
@@ -22,6 +22,7 @@ const FRAME_BYTES: usize = 388 * KIB;
 const QUEUES: usize = 8 * MIB;
 const PARTIAL: usize = 4 * MIB;
 const LOG: usize = 8 * MIB;
+const TOKEN: &str = "a-token-that-is-long-enough";
 
 /// The lines of the page that these attackers reach; those of the API need its token.
 const BOUND: usize = 24 * MIB
@@ -95,10 +96,10 @@ async fn half_requests(hub: SocketAddr) -> Vec<TcpStream> {
     streams
 }
 
-#[tokio::test]
-async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page() {
-    let hub = Process::start(&[
-        ("SKYNET_ADMIN__TOKEN", "a-token-that-is-long-enough"),
+/// The program with small limits.
+fn hub() -> Process {
+    Process::start(&[
+        ("SKYNET_ADMIN__TOKEN", TOKEN),
         ("SKYNET_LIMITS__MAX_CLIENTS", &MAX_CLIENTS.to_string()),
         ("SKYNET_LIMITS__TOTAL_OPEN_CHANNELS", &OPEN_CHANNELS.to_string()),
         ("SKYNET_LIMITS__TOTAL_QUEUE_BYTES", &QUEUES.to_string()),
@@ -109,7 +110,12 @@ async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page
         ("SKYNET_LIMITS__HANDSHAKE_TIMEOUT", "10m"),
         ("SKYNET_MESSAGE_LOG__MAX_BYTES", &LOG.to_string()),
         ("SKYNET_MESSAGE_LOG__MAX_MESSAGES", "1000000"),
-    ]);
+    ])
+}
+
+#[tokio::test]
+async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page() {
+    let hub = hub();
     let admin = hub.admin();
     let mut sleepers = Vec::new();
     for _ in 0..80 {
@@ -151,4 +157,27 @@ async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page
     println!("peak {} KiB, bound {} KiB", peak / KIB, BOUND / KIB);
     assert!(peak <= BOUND, "{} KiB are more than {} KiB", peak / KIB, BOUND / KIB);
     drop((namers, unfinished, requests, sleepers));
+}
+
+#[tokio::test]
+async fn who_is_turned_away_and_goes_on_sending_has_nothing_kept() {
+    let hub = hub();
+    let part = vec![b'p'; FRAME_BYTES];
+    // All but the last byte of a frame, from whom the hub is closing already.
+    let begun = masked(TEXT, &part);
+    let upgrade = upgrade("/connect?token=wrong");
+    let bytes = [upgrade.as_bytes(), &begun[..begun.len() - 1]].concat();
+    let mut clients = Vec::new();
+    for _ in 0..MAX_CLIENTS - 1 {
+        let mut client = Raw::tcp(hub.hub()).await;
+        // Those that came first may be gone by now.
+        let _ = client.try_write(&bytes).await;
+        clients.push(client);
+    }
+    let page = http::fresh_metrics(hub.admin()).await;
+    assert!(http::sample(&page, "skynet_partial_bytes", &[]) <= PARTIAL as f64);
+    let peak = resident(&hub, "VmHWM");
+    println!("peak {} KiB, bound {} KiB", peak / KIB, BOUND / KIB);
+    assert!(FRAME_BYTES * MAX_CLIENTS > BOUND, "all together would have been too much");
+    assert!(peak <= BOUND, "{} KiB are more than {} KiB", peak / KIB, BOUND / KIB);
 }
