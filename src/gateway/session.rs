@@ -10,7 +10,7 @@
 //! ```
 
 use super::Shared;
-use super::link::Link;
+use super::link::{Link, TOO_MUCH_PARTIAL};
 use super::rate::{Bucket, Verdict};
 use crate::access::AddressPlace;
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
@@ -305,8 +305,7 @@ impl Session {
         let carry = if counts { kept } else { 0 };
         let bytes = carry + self.decoder.kept_bytes();
         for key in self.shared.links.note_partial(&self.link, bytes) {
-            let text = "unfinished frames and waiting commands of all clients are too many bytes, and most are yours";
-            self.hub().close(key, CloseReason::FrameTooLarge, text);
+            self.hub().close(key, CloseReason::FrameTooLarge, TOO_MUCH_PARTIAL);
         }
     }
 
