@@ -171,8 +171,8 @@ impl Log {
     /// Follow the log
     ///
     /// Every message as it is sent, in the order in which all listeners get them. As Server-Sent
-    /// Events: `message` with the message's ID, `gap` when the log no longer reaches back to
-    /// `Last-Event-ID`, `dropped` as the last event of a reader too slow; with
+    /// Events: `message` with the message's ID, `gap` where messages have gone from the log before they
+    /// were told, `dropped` as the last event of a reader too slow; with
     /// `Accept: application/x-ndjson` one JSON document a line, of the types `message`, `gap` and
     /// `dropped`. A comment, or an empty line, every 15 seconds shows that the connection lives.
     /// At most 64 streams are served at a time.

@@ -8,7 +8,7 @@
 use super::Shared;
 use super::auth::{Access, Grant};
 use super::problem::{Code, Problem};
-use crate::hub::{MAX_TAPS, Tap};
+use crate::hub::{MAX_TAPS, Tap, Told};
 use crate::protocol::{ChannelName, Event};
 use bytes::Bytes;
 use futures_util::stream;
@@ -78,7 +78,7 @@ impl Tail {
         let format = Format::wanted(headers);
         let StreamRequest { channels, last, since, count, max_seconds } = request;
         let tapped = shared.hub.tap(channels, last, since);
-        let Some((tap, backlog, gap)) = tapped else {
+        let Some((tap, gap)) = tapped else {
             let detail = format!("{MAX_TAPS} streams are being read, the most there may be");
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(Problem::new(status, Code::TooManyStreams, detail));
@@ -88,7 +88,7 @@ impl Tail {
         let Ok(last_word) = sender.clone().try_reserve_owned() else {
             return Err(Problem::internal());
         };
-        let pump = Pump { tap, format, text: Vec::new(), left: count, sender };
+        let pump = Pump { tap, format, text: Vec::new(), left: count, after: since, sender };
         let ends = Ends {
             access: shared.access.clone(),
             grant,
@@ -96,10 +96,9 @@ impl Tail {
             deadline: max_seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
             reader: pump.sender.clone(),
         };
-        let gap = since.filter(|_| gap);
         tokio::spawn(async move {
             let ended = tokio::select! {
-                ended = pump.run(backlog, gap) => ended,
+                ended = pump.run(gap) => ended,
                 () = ends.wait() => End::Asked,
             };
             if ended == End::TooSlow {
@@ -154,27 +153,35 @@ struct Pump {
     text: Vec<u8>,
     /// Messages still to be told, if they are counted.
     left: Option<u64>,
+    /// The last message that the reader has, unless it has been told that some are missing after it.
+    after: Option<Uuid>,
     sender: mpsc::Sender<Bytes>,
 }
 
 impl Pump {
-    async fn run(mut self, backlog: Vec<Event>, gap: Option<Uuid>) -> End {
+    async fn run(mut self, gap: bool) -> End {
         // At once, so that a reader sees that it is heard.
         self.format.heartbeat(&mut self.text);
-        if let Some(after) = gap {
-            self.format.gap(after, &mut self.text);
+        if gap {
+            self.tell_gap();
         }
-        if let Err(end) = self.tell(&backlog).await {
-            return end;
+        loop {
+            let logged = self.tap.backlog(CHUNK_BYTES);
+            let was_last = logged.is_empty();
+            if let Err(end) = self.tell(logged).await {
+                return end;
+            }
+            if was_last {
+                break;
+            }
         }
-        drop(backlog);
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         loop {
             let told = tokio::select! {
                 tapped = self.tap.next() => {
-                    let told = self.tell(&tapped.events).await;
+                    let told = self.tell(tapped.events.into_iter().map(Told::Event)).await;
                     if tapped.dropped { Err(End::TooSlow) } else { told }
                 }
                 _ = heartbeat.tick() => {
@@ -188,13 +195,19 @@ impl Pump {
         }
     }
 
-    async fn tell(&mut self, events: &[Event]) -> Result<(), End> {
-        for event in events {
+    async fn tell(&mut self, what: impl IntoIterator<Item = Told>) -> Result<(), End> {
+        for told in what {
             if self.left == Some(0) {
                 break;
             }
-            self.format.message(event, &mut self.text);
-            self.left = self.left.map(|left| left - 1);
+            match told {
+                Told::Event(event) => {
+                    self.format.message(&event, &mut self.text);
+                    self.after = Some(event.stamp.id);
+                    self.left = self.left.map(|left| left - 1);
+                }
+                Told::Gap => self.tell_gap(),
+            }
             if self.text.len() >= CHUNK_BYTES {
                 self.flush().await?;
             }
@@ -203,11 +216,20 @@ impl Pump {
         if self.left == Some(0) { Err(End::Asked) } else { Ok(()) }
     }
 
+    /// Says that messages are missing, once for all that follow the same one. Before the first nobody
+    /// misses any: `last` messages are as many as the log still has.
+    fn tell_gap(&mut self) {
+        if let Some(after) = self.after.take() {
+            self.format.gap(after, &mut self.text);
+        }
+    }
+
     async fn flush(&mut self) -> Result<(), End> {
         if self.text.is_empty() {
             return Ok(());
         }
-        let chunk = Bytes::from(std::mem::take(&mut self.text));
+        // Without the room that it was given to grow: it may wait long.
+        let chunk = Bytes::from(std::mem::take(&mut self.text).into_boxed_slice());
         match timeout(PATIENCE, self.sender.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Asked),

@@ -94,7 +94,7 @@ pub const RELOADS: &[(&str, Takes, &str)] = &[
         "whose queue is longer is closed with 4000 at its next event",
     ),
     ("limits.total_queue_bytes", AtOnce, "the longest queues go first, with 4000"),
-    ("limits.total_partial_bytes", AtOnce, ""),
+    ("limits.total_partial_bytes", AtOnce, "who keeps most goes first, with 1009"),
     ("limits.messages_per_second", AtOnce, ""),
     ("limits.message_burst", AtOnce, ""),
     ("limits.handshake_timeout", Connecting, ""),

@@ -84,6 +84,7 @@ fn poll_sent(session: &mut Session, cx: &mut Context<'_>) -> Poll<Result<(), Gon
 /// Answers a peer's close frame, once the replies to the commands before it are sent.
 async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
     let reason = CloseReason::ClientClosed;
+    session.skim();
     session.hub().close(session.key(), reason, reason.text());
     if timeout(ANSWER_TIMEOUT, reach(session, Goal::Sent)).await.is_err() {
         cut(session, reason);
@@ -96,9 +97,7 @@ async fn answer(session: &mut Session, code: Option<u16>) -> CloseReason {
 /// Closes the connection.
 async fn close(session: &mut Session, closing: Closing) -> CloseReason {
     session.ends(closing.reason);
-    if closing.reason == CloseReason::FrameTooLarge {
-        session.forget_input();
-    }
+    session.skim();
     let last_words = match closing.reason.farewell() {
         Farewell::Cut => {
             cut(session, closing.reason);

@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+/// What those are told whose unfinished frames are too much for all together.
+pub const TOO_MUCH_PARTIAL: &str =
+    "unfinished frames and waiting commands of all clients are too many bytes, and most are yours";
+
 /// A client's socket.
 #[derive(Debug)]
 pub struct Link {
@@ -211,10 +215,11 @@ impl Links {
         }
     }
 
-    /// Sets how many bytes of unfinished frames all clients together may keep; what is too much then
-    /// goes when the next of them grows.
-    pub fn set_max_partial(&self, max_partial: usize) {
+    /// Sets how many bytes of unfinished frames all clients together may keep; returns those that
+    /// must go, as [`Self::note_partial`] does.
+    pub fn set_max_partial(&self, max_partial: usize) -> Vec<ClientKey> {
         self.max_partial.store(max_partial, Ordering::Relaxed);
+        self.too_much()
     }
 
     /// Adds a client's link.
@@ -260,10 +265,11 @@ impl Links {
         let before = link.partial.swap(bytes, Ordering::Relaxed);
         self.partial.fetch_add(bytes, Ordering::Relaxed);
         self.partial.fetch_sub(before, Ordering::Relaxed);
+        if bytes > before { self.too_much() } else { Vec::new() }
+    }
+
+    fn too_much(&self) -> Vec<ClientKey> {
         let mut too_much = Vec::new();
-        if bytes <= before {
-            return too_much;
-        }
         while self.partial_bytes() > self.max_partial.load(Ordering::Relaxed) {
             let by_slot = self.by_slot();
             let most = by_slot.iter().flatten();

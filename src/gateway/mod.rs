@@ -28,10 +28,11 @@ use crate::access::AddressLimits;
 use crate::config::LimitsConfig;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::protocol::CloseReason;
 pub use entrance::Entrance;
 use flusher::Flusher;
 use limits::SessionLimits;
-use link::Links;
+use link::{Links, TOO_MUCH_PARTIAL};
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, Response, Route};
 pub use ring::Ring;
@@ -88,7 +89,9 @@ impl Gateway {
     pub fn set(&self, limits: &LimitsConfig, entrance: Entrance) -> Vec<String> {
         self.shared.limits.set(limits);
         self.shared.addresses.set(limits);
-        self.shared.links.set_max_partial(limits.total_partial_bytes);
+        for key in self.shared.links.set_max_partial(limits.total_partial_bytes) {
+            self.hub.close(key, CloseReason::FrameTooLarge, TOO_MUCH_PARTIAL);
+        }
         self.ping_interval.send_replace(limits.ping_interval);
         let entrance = Arc::new(entrance);
         let before = self.entrance.send_replace(entrance.clone());

@@ -10,7 +10,7 @@
 //! ```
 
 use super::Shared;
-use super::link::Link;
+use super::link::{Link, TOO_MUCH_PARTIAL};
 use super::rate::{Bucket, Verdict};
 use crate::access::AddressPlace;
 use crate::hub::{ClientKey, Closing, Hub, Membership, Next, Taken, Written};
@@ -56,7 +56,8 @@ pub(super) struct Session {
     /// Whether what is kept waits to be looked at: until the client's queue is shorter, or until
     /// the next turn.
     paused: bool,
-    /// Whether the framing was broken, so that nothing more can be made of what comes.
+    /// Whether nothing more can be made of what comes: the framing was broken, or a close frame was
+    /// the last.
     broken: bool,
     bucket: Bucket,
     /// Whether it has sent CBOR, which is then all it is understood in.
@@ -304,17 +305,15 @@ impl Session {
         let carry = if counts { kept } else { 0 };
         let bytes = carry + self.decoder.kept_bytes();
         for key in self.shared.links.note_partial(&self.link, bytes) {
-            let text = "unfinished frames and waiting commands of all clients are too many bytes, and most are yours";
-            self.hub().close(key, CloseReason::FrameTooLarge, text);
+            self.hub().close(key, CloseReason::FrameTooLarge, TOO_MUCH_PARTIAL);
         }
     }
 
-    /// Throws away what is kept of unfinished frames, after which nothing can be made of what
-    /// comes.
-    pub(super) fn forget_input(&mut self) {
-        self.carry = Vec::new();
-        self.decoder = Decoder::new(0);
-        self.broken = true;
+    /// From here on only a pong and a close frame are looked for: of all else nothing is kept.
+    pub(super) fn skim(&mut self) {
+        self.decoder.skim();
+        // What was kept may hold one of them.
+        self.paused = true;
         self.shared.links.note_partial(&self.link, 0);
     }
 
@@ -340,7 +339,8 @@ impl Session {
     }
 
     fn broken(&mut self, violation: Violation) -> Flow {
-        self.broken = true;
+        // Behind a frame that is too large the next one begins where it says.
+        self.broken = matches!(violation, Violation::Protocol(_));
         let (reason, text) = (violation.reason(), violation.to_string());
         Flow::End(End::Closing(Closing { reason, text }))
     }
@@ -355,7 +355,10 @@ impl Session {
                 }
                 Flow::More
             }
-            Incoming::Close(code) => Flow::End(End::PeerClosed(code)),
+            Incoming::Close(code) => {
+                self.broken = true;
+                Flow::End(End::PeerClosed(code))
+            }
         }
     }
 
@@ -410,44 +413,53 @@ impl Session {
     /// Reads and throws away what comes while the connection is being closed; tells of a pong and
     /// of the end.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
-        loop {
-            if ready!(self.link.socket().poll_read_ready(cx)).is_err() {
-                return Poll::Ready(Discarded::Gone);
-            }
-            let seen = SCRATCH.with_borrow_mut(|scratch| match self.link.read(scratch) {
-                Ok(0) => Some(Discarded::Gone),
-                Ok(got) => self.discard_input(&scratch[..got]),
-                Err(error) if is_transient(&error) => None,
-                Err(_) => Some(Discarded::Gone),
-            });
+        for _ in 0..READS_PER_TURN {
+            let seen = if std::mem::take(&mut self.paused) {
+                self.discard_input(&[])
+            } else {
+                if ready!(self.link.socket().poll_read_ready(cx)).is_err() {
+                    return Poll::Ready(Discarded::Gone);
+                }
+                SCRATCH.with_borrow_mut(|scratch| match self.link.read(scratch) {
+                    Ok(0) => Some(Discarded::Gone),
+                    Ok(got) => self.discard_input(&scratch[..got]),
+                    Err(error) if is_transient(&error) => None,
+                    Err(_) => Some(Discarded::Gone),
+                })
+            };
             if let Some(seen) = seen {
                 return Poll::Ready(seen);
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
+    /// Skims what was kept and `got`; at most a part of a control frame is kept of it. Behind a close
+    /// frame nothing counts.
     fn discard_input(&mut self, got: &[u8]) -> Option<Discarded> {
+        let mut input = std::mem::take(&mut self.carry);
         if self.broken {
             return None;
         }
-        let mut input = std::mem::take(&mut self.carry);
         input.extend_from_slice(got);
         let (mut at, mut seen) = (0, None);
-        while seen.is_none() {
+        loop {
             match self.decoder.next(&mut input, &mut at) {
-                Ok(Some(Incoming::Pong(payload))) => {
-                    seen = (payload == GOODBYE).then_some(Discarded::Pong);
+                Ok(Some(Incoming::Pong(GOODBYE))) => seen = Some(Discarded::Pong),
+                Ok(Some(Incoming::Close(_))) => {
+                    self.broken = true;
+                    return Some(Discarded::Close);
                 }
-                Ok(Some(Incoming::Close(_))) => seen = Some(Discarded::Close),
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => {
                     self.broken = true;
-                    break;
+                    return seen;
                 }
             }
         }
-        self.carry.extend_from_slice(&input[at..]);
+        self.carry = input[at..].to_vec();
         seen
     }
 }

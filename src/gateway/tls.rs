@@ -1,8 +1,8 @@
 //! TLS over a client's socket, driven by whoever reads and writes, without a task of its own.
 //!
 //! What is held back is bounded: one record of what is to be sent, and of what has come no more than
-//! rustls keeps of a record that is not whole (18 KiB). So what a slow client is sent waits in the hub's
-//! queue, where it counts, as it does without TLS.
+//! one record that is not whole. So what a slow client is sent waits in the hub's queue, where it
+//! counts, as it does without TLS.
 
 use super::socket;
 use std::io::{self, IoSlice, Read, Write};
@@ -13,6 +13,11 @@ use tokio_rustls::rustls::ServerConnection;
 
 /// Most bytes that are encrypted and not sent: one full record.
 const MAX_HELD: usize = 16 * 1024;
+
+/// Most bytes that may come without anything to hand on: more than a record may have. rustls joins
+/// what is said of the handshake up to four times as much, and after the handshake nobody has so
+/// much to say of it.
+const MAX_SILENT: usize = 20 * 1024;
 
 /// A socket on which TLS is spoken.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ struct Session {
     connection: ServerConnection,
     /// Bytes that were encrypted last, while some of them may not have been sent.
     held: usize,
+    /// Bytes that have come since there was something to hand on.
+    silent: usize,
     /// Whether there may be something to read that is not the system's any more.
     read_ahead: bool,
     /// Why nothing more can be read, once what was read before has been handed on.
@@ -43,7 +50,7 @@ impl Tls {
     pub fn new(stream: TcpStream, mut connection: ServerConnection) -> Self {
         connection.set_buffer_limit(Some(MAX_HELD));
         // The handshake may have left something.
-        let session = Session { connection, held: 0, read_ahead: true, ended: None };
+        let session = Session { connection, held: 0, silent: 0, read_ahead: true, ended: None };
         Self { stream, session: Mutex::new(session) }
     }
 
@@ -117,27 +124,29 @@ impl Session {
         Ok(())
     }
 
-    /// Reads until the buffer is half full or there is nothing more: of what has come, nothing may
-    /// stay here that the system would not tell of again.
+    /// Reads until the buffer is half full, as much has come, or there is nothing more: of what has
+    /// come, nothing may stay here that the system would not tell of again. Records of one byte each
+    /// cost a thousand times what they bring, so that what has come counts too.
     fn read(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_ahead = false;
-        let mut filled = 0;
+        let (mut filled, mut received) = (0, 0);
         loop {
             filled += self.take(&mut buffer[filled..]);
             if filled == buffer.len() {
                 self.read_ahead = true;
                 return Ok(filled);
             }
-            if self.ended.is_some() || filled >= buffer.len() / 2 {
+            if self.ended.is_some() || filled.max(received) >= buffer.len() / 2 {
                 break;
             }
             match self.receive(stream) {
+                Ok(bytes) => received += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     // What came before that is taken first.
                     self.ended = Some(error.kind());
                 }
-                _ => {}
+                Err(_) => {}
             }
         }
         match self.ended {
@@ -156,22 +165,33 @@ impl Session {
     fn take(&mut self, buffer: &mut [u8]) -> usize {
         let end = match self.connection.reader().read(buffer) {
             Ok(0) => io::ErrorKind::UnexpectedEof,
-            Ok(taken) => return taken,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return 0,
+            Ok(taken) => {
+                self.silent = 0;
+                return taken;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if self.silent <= MAX_SILENT {
+                    return 0;
+                }
+                io::ErrorKind::InvalidData
+            }
             Err(error) => error.kind(),
         };
         self.ended.get_or_insert(end);
         0
     }
 
-    /// Reads from the socket and decrypts it.
-    fn receive(&mut self, stream: &TcpStream) -> io::Result<()> {
-        self.connection.read_tls(&mut Wire(stream))?;
+    /// Reads from the socket and decrypts it; returns how many bytes came.
+    fn receive(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        let received = self.connection.read_tls(&mut Wire(stream))?;
+        self.silent += received;
         let processed = self.connection.process_new_packets();
         // An answer of TLS itself, or what is wrong with what came; what does not leave now leaves
         // with the next record.
         let _ = self.flush(stream);
-        processed.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        processed
+            .map(|_| received)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
 

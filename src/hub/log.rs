@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// What an entry is charged beside the bytes of its JSON: its place in the log and the channel's
 /// books, rounded up. Owners are told so where `message_log.max_bytes` is explained.
-const ENTRY_BYTES: usize = 256;
+pub(super) const ENTRY_BYTES: usize = 256;
 
 /// A logged message.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct LogView<'a> {
     pub event: &'a Event,
     /// Its channel.
     pub channel: &'a ChannelName,
+    /// How many were logged before it.
+    pub number: u64,
 }
 
 impl Entry {
@@ -133,6 +135,11 @@ impl MessageLog {
         (number, !self.reaches_back_to(id))
     }
 
+    /// The message of a number, if it is still there.
+    pub fn at(&self, number: u64) -> Option<&Event> {
+        self.numbered(number).map(|entry| &entry.event)
+    }
+
     /// The entry of a number, if it is still there.
     fn numbered(&self, number: u64) -> Option<&Entry> {
         let oldest = self.entries.front()?.number;
@@ -204,7 +211,7 @@ impl MessageLog {
         let start = end.saturating_sub(most);
         for entry in self.entries.range(start..end).rev() {
             let channel = &channels.get(entry.channel).name;
-            if visit(LogView { event: &entry.event, channel }).is_break() {
+            if visit(LogView { event: &entry.event, channel, number: entry.number }).is_break() {
                 return None;
             }
         }

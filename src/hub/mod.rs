@@ -62,7 +62,7 @@ pub use clients::{
     Departed, Identity,
 };
 pub use log::LogView;
-pub use owner::{Published, Selection, Tap};
+pub use owner::{Published, Selection, Tap, Told};
 pub use patterns::Patterns;
 pub use rights::Rights;
 pub use sending::{Job, Next, Written};

@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// Entries seen at a time under the lock.
 const VISIT: usize = 512;
 
-/// Most logged events that a new tap is given at once.
+/// Most logged events that a new tap begins with.
 const MAX_BACKLOG: usize = 10_000;
 
 /// A message that has been sent.
@@ -60,16 +60,47 @@ impl Selection {
     }
 }
 
+/// What a reader of the log is told.
+#[derive(Debug)]
+pub enum Told {
+    /// A message.
+    Event(Event),
+    /// Some messages that were to come here have gone from the log.
+    Gap,
+}
+
 /// A reader of the live log that is no client; dropping it ends it.
 #[derive(Debug)]
 pub struct Tap {
     hub: Hub,
     place: usize,
     ready: Arc<Notify>,
+    /// The numbers of the logged messages that come first. They stay in the log until there is room
+    /// for them on the way: what a reader keeps waiting must not keep what the log has given up.
+    backlog: std::vec::IntoIter<u64>,
 }
 
 impl Tap {
-    /// Waits for events.
+    /// The next of the logged messages that come first, few enough to make little more than `most`
+    /// bytes; nothing when they have all been told.
+    pub fn backlog(&mut self, most: usize) -> Vec<Told> {
+        let state = self.hub.state();
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        while bytes < most && told.len() < VISIT {
+            let Some(number) = self.backlog.next() else { break };
+            match state.log.at(number) {
+                Some(event) => {
+                    bytes += event.frame.payload().len();
+                    told.push(Told::Event(event.clone()));
+                }
+                None if matches!(told.last(), Some(Told::Gap)) => {}
+                None => told.push(Told::Gap),
+            }
+        }
+        told
+    }
+
+    /// Waits for events that come after the logged ones.
     pub async fn next(&self) -> Tapped {
         loop {
             let tapped = self.hub.state().taps.take(self.place);
@@ -213,14 +244,15 @@ impl Hub {
     }
 
     /// Begins to read the live log, of `channels` or, if there are none, of all; none when there
-    /// are too many readers. The last `last` logged events come first, or those after the message
-    /// `since`, all of them oldest first; and whether the log no longer reaches back to `since`.
+    /// are too many readers. The last `last` logged events come first ([`Tap::backlog`]), or those
+    /// after the message `since`, all of them oldest first; and whether the log no longer reaches back
+    /// to `since`.
     pub fn tap(
         &self,
         channels: HashSet<ChannelName>,
         last: usize,
         since: Option<Uuid>,
-    ) -> Option<(Tap, Vec<Event>, bool)> {
+    ) -> Option<(Tap, bool)> {
         let ready = Arc::new(Notify::new());
         let mut state = self.state();
         let mut backlog = Vec::new();
@@ -236,14 +268,15 @@ impl Hub {
                 return ControlFlow::Break(());
             }
             if channels.is_empty() || channels.contains(seen.channel) {
-                backlog.push(seen.event.clone());
+                backlog.push(seen.number);
             }
             ControlFlow::Continue(())
         });
         backlog.reverse();
         let place = state.taps.add(channels, ready.clone())?;
         drop(state);
-        Some((Tap { hub: self.clone(), place, ready }, backlog, gap))
+        let tap = Tap { hub: self.clone(), place, ready, backlog: backlog.into_iter() };
+        Some((tap, gap))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A tap has a queue of its own with a budget. The hub never waits for it: what does not fit ends
 //! the tap, and its reader is told so.
 
+use super::log::ENTRY_BYTES;
 use crate::protocol::{ChannelName, Event};
 use crate::sync::Notify;
 use slab::Slab;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 /// Most taps at a time.
 pub const MAX_TAPS: usize = 64;
 
-/// Bytes of events that may wait in a tap.
+/// Bytes of events that may wait in a tap, charged as in the log.
 const MAX_TAP_BYTES: usize = 1 << 20;
 
 /// What a tap holds for its reader.
@@ -61,7 +62,7 @@ impl Taps {
             if tap.dropped || !(tap.channels.is_empty() || tap.channels.contains(channel)) {
                 continue;
             }
-            tap.bytes += event.frame.payload().len();
+            tap.bytes += event.frame.payload().len() + ENTRY_BYTES;
             if tap.bytes > MAX_TAP_BYTES {
                 tap.dropped = true;
             } else {

@@ -9,6 +9,9 @@ use super::closing::CloseReason;
 use bytes::Bytes;
 use std::borrow::Cow;
 
+#[cfg(test)]
+mod tests;
+
 /// Most bytes of a reason in a close frame (RFC 6455, 5.5: 125, less two for the code).
 pub const MAX_CLOSE_REASON_BYTES: usize = 123;
 
@@ -187,7 +190,8 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// Decodes what one client sends. Keeps the fragments of a message that is not whole.
+/// Decodes what one client sends. Keeps the fragments of a message that is not whole, or, once it
+/// skims, nothing.
 #[derive(Debug)]
 pub struct Decoder {
     max_bytes: usize,
@@ -195,6 +199,8 @@ pub struct Decoder {
     fragments: Option<Vec<u8>>,
     /// Whether they are those of a binary message.
     binary: bool,
+    /// Where messages are passed over: bytes of the one under way that have yet to come.
+    skip: Option<usize>,
 }
 
 struct Header {
@@ -206,10 +212,22 @@ struct Header {
     mask: [u8; 4],
 }
 
+fn is_control(opcode: u8) -> bool {
+    opcode & 0x8 != 0
+}
+
 impl Decoder {
     /// A decoder that takes frames and joined messages of at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, fragments: None, binary: false }
+        Self { max_bytes, fragments: None, binary: false, skip: None }
+    }
+
+    /// From here on passes over messages, however large, and throws away what is kept of one: only
+    /// control frames are told. More than one of those the caller never has to keep.
+    pub fn skim(&mut self) {
+        self.max_bytes = usize::MAX;
+        self.fragments = self.fragments.take().map(|_| Vec::new());
+        self.skip.get_or_insert(0);
     }
 
     /// Bytes kept of a fragmented message that is not whole.
@@ -234,8 +252,19 @@ impl Decoder {
         at: &mut usize,
     ) -> Result<Option<Incoming<'a>>, Violation> {
         loop {
+            if let Some(skip) = &mut self.skip {
+                let skipped = (*skip).min(buffer.len() - *at);
+                *at += skipped;
+                *skip -= skipped;
+            }
             let Some(header) = self.header(&buffer[*at..])? else { return Ok(None) };
             let start = *at + header.bytes;
+            if self.skip.is_some() && !is_control(header.opcode) {
+                *at = start;
+                self.skip = Some(header.payload);
+                self.fragments = (!header.fin).then(Vec::new);
+                continue;
+            }
             let end = start + header.payload;
             if end > buffer.len() {
                 return Ok(None);
@@ -285,7 +314,7 @@ impl Decoder {
             127 => (8, 0x1_0000),
             _ => (0, 0),
         };
-        if opcode & 0x8 != 0 && length_bytes > 0 {
+        if is_control(opcode) && length_bytes > 0 {
             return Err(Violation::Protocol("a control frame may have 125 bytes at most"));
         }
         let Some(extended) = bytes.get(2..2 + length_bytes) else { return Ok(None) };
@@ -301,7 +330,7 @@ impl Decoder {
             return Err(Violation::Protocol("a length must be written in its shortest form"));
         }
         let joined = payload + self.fragments.as_ref().map_or(0, Vec::len) as u64;
-        if opcode & 0x8 == 0 && joined > self.max_bytes as u64 {
+        if !is_control(opcode) && joined > self.max_bytes as u64 {
             return Err(Violation::TooLarge { bytes: joined, limit: self.max_bytes });
         }
         let mask_at = 2 + length_bytes;
@@ -362,129 +391,4 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
         return Err(Violation::Protocol("a close reason that is not UTF-8"));
     }
     Ok(Some(code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// A client's frame: first byte, payload, masked with a fixed key.
-    fn client(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mask = [1, 2, 3, 4];
-        let mut frame = vec![0; header_bytes(payload.len())];
-        write_header(&mut frame, 0, payload.len());
-        frame[0] = first;
-        frame[1] |= MASKED;
-        frame.extend_from_slice(&mask);
-        let start = frame.len();
-        frame.extend_from_slice(payload);
-        unmask(&mut frame[start..], mask);
-        frame
-    }
-
-    /// Everything that `bytes` hold, messages and pings as text.
-    fn decode(mut bytes: Vec<u8>, max_bytes: usize) -> Result<Vec<String>, Violation> {
-        let (mut decoder, mut at, mut seen) = (Decoder::new(max_bytes), 0, vec![]);
-        while let Some(incoming) = decoder.next(&mut bytes, &mut at)? {
-            seen.push(match incoming {
-                Incoming::Message { bytes, .. } => String::from_utf8_lossy(&bytes).into_owned(),
-                Incoming::Ping(p) => format!("ping {}", String::from_utf8_lossy(p)),
-                Incoming::Pong(p) => format!("pong {}", String::from_utf8_lossy(p)),
-                Incoming::Close(code) => format!("close {code:?}"),
-            });
-        }
-        Ok(seen)
-    }
-
-    #[test]
-    fn fragments_are_joined_around_a_ping() {
-        let mut bytes = client(TEXT, b"He");
-        bytes.extend(client(FIN | PING, b"?"));
-        bytes.extend(client(CONTINUATION, b""));
-        bytes.extend(client(FIN | CONTINUATION, b"llo"));
-        bytes.extend(client(FIN | BINARY, b"b"));
-        assert_eq!(decode(bytes, 5).unwrap(), ["ping ?", "Hello", "b"]);
-    }
-
-    #[test]
-    fn what_rfc_6455_forbids_is_a_violation() {
-        let masked_length = |length: &[u8]| [&[FIN | TEXT][..], length, &[0; 4]].concat();
-        for (name, bytes) in [
-            ("not masked", vec![FIN | TEXT, 1, b'x']),
-            ("reserved bit", client(FIN | 0x40 | TEXT, b"")),
-            ("reserved opcode", client(FIN | 0x3, b"")),
-            ("reserved control opcode", client(FIN | 0xb, b"")),
-            ("fragmented ping", client(PING, b"")),
-            ("long ping", client(FIN | PING, &[0; 126])),
-            ("stray continuation", client(FIN | CONTINUATION, b"")),
-            ("new message inside", [client(TEXT, b""), client(TEXT, b"")].concat()),
-            ("long form of a short length", masked_length(&[MASKED | 126, 0, 125])),
-            (
-                "longest form of a short length",
-                masked_length(&[MASKED | 127, 0, 0, 0, 0, 0, 0, 255, 255]),
-            ),
-            ("top bit", masked_length(&[MASKED | 127, 128, 0, 0, 0, 0, 0, 0, 0])),
-            ("close of one byte", client(FIN | CLOSE, &[3])),
-            ("close code 1005", client(FIN | CLOSE, &1005_u16.to_be_bytes())),
-            ("close code 999", client(FIN | CLOSE, &999_u16.to_be_bytes())),
-            ("close reason", client(FIN | CLOSE, &[3, 232, 0xff])),
-        ] {
-            assert!(matches!(decode(bytes, 1000), Err(Violation::Protocol(_))), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_frame_or_message_over_the_limit_is_seen_before_its_payload() {
-        let mut head = client(FIN | TEXT, &[b'x'; 200]);
-        head.truncate(4);
-        assert_eq!(decode(head, 199), Err(Violation::TooLarge { bytes: 200, limit: 199 }));
-        let joined = [client(TEXT, b"1234"), client(FIN | CONTINUATION, b"56")].concat();
-        assert_eq!(decode(joined, 5), Err(Violation::TooLarge { bytes: 6, limit: 5 }));
-    }
-
-    #[test]
-    fn a_servers_frame_tells_its_own_length() {
-        for length in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
-            let frame = Frame::text(vec![b' '; HEADROOM + length]);
-            assert_eq!(frame.payload().len(), length);
-            assert_eq!(server_frame_bytes(frame.wire()), Some(frame.wire().len()));
-            let binary = Frame::binary(vec![b' '; HEADROOM + length]);
-            assert_eq!((frame.wire()[0], binary.wire()[0]), (0x81, 0x82));
-            assert_eq!(frame.wire()[1..], binary.wire()[1..]);
-        }
-    }
-
-    #[test]
-    fn a_close_reason_is_cut_between_characters() {
-        let frame = Frame::close(Some(4500), &"é".repeat(100));
-        assert_eq!(frame.payload().len(), 2 + 122);
-        assert_eq!(close_code(frame.payload()), Ok(Some(4500)));
-    }
-
-    proptest! {
-        #[test]
-        fn bytes_of_any_kind_never_panic(bytes: Vec<u8>) {
-            let _ = decode(bytes, 100);
-        }
-
-        #[test]
-        fn a_frame_split_anywhere_is_decoded_once_it_is_whole(
-            payload in proptest::collection::vec(any::<u8>(), 0..300),
-            split in 0_usize..1000,
-        ) {
-            let bytes = client(FIN | BINARY, &payload);
-            let split = split % bytes.len();
-            let mut decoder = Decoder::new(300);
-            let mut part = bytes[..split].to_vec();
-            let mut at = 0;
-            prop_assert_eq!(decoder.next(&mut part, &mut at), Ok(None));
-            part.extend_from_slice(&bytes[split..]);
-            prop_assert_eq!(
-                decoder.next(&mut part, &mut at),
-                Ok(Some(Incoming::Message { bytes: payload.into(), binary: true }))
-            );
-            prop_assert_eq!(at, bytes.len());
-        }
-    }
 }

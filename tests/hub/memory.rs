@@ -3,12 +3,15 @@
 
 use std::net::SocketAddr;
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::support::{
     http,
     process::Process,
-    raw::{Raw, TEXT, fragment, masked, publication},
+    raw::{Raw, TEXT, fragment, masked, publication, upgrade},
     wait_until,
 };
 
@@ -22,6 +25,8 @@ const FRAME_BYTES: usize = 388 * KIB;
 const QUEUES: usize = 8 * MIB;
 const PARTIAL: usize = 4 * MIB;
 const LOG: usize = 8 * MIB;
+const MESSAGE_BYTES: usize = 128 * KIB;
+const TOKEN: &str = "a-token-that-is-long-enough";
 
 /// The lines of the page that these attackers reach; those of the API need its token.
 const BOUND: usize = 24 * MIB
@@ -95,10 +100,10 @@ async fn half_requests(hub: SocketAddr) -> Vec<TcpStream> {
     streams
 }
 
-#[tokio::test]
-async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page() {
-    let hub = Process::start(&[
-        ("SKYNET_ADMIN__TOKEN", "a-token-that-is-long-enough"),
+/// The program with small limits.
+fn hub() -> Process {
+    Process::start(&[
+        ("SKYNET_ADMIN__TOKEN", TOKEN),
         ("SKYNET_LIMITS__MAX_CLIENTS", &MAX_CLIENTS.to_string()),
         ("SKYNET_LIMITS__TOTAL_OPEN_CHANNELS", &OPEN_CHANNELS.to_string()),
         ("SKYNET_LIMITS__TOTAL_QUEUE_BYTES", &QUEUES.to_string()),
@@ -109,7 +114,12 @@ async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page
         ("SKYNET_LIMITS__HANDSHAKE_TIMEOUT", "10m"),
         ("SKYNET_MESSAGE_LOG__MAX_BYTES", &LOG.to_string()),
         ("SKYNET_MESSAGE_LOG__MAX_MESSAGES", "1000000"),
-    ]);
+    ])
+}
+
+#[tokio::test]
+async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page() {
+    let hub = hub();
     let admin = hub.admin();
     let mut sleepers = Vec::new();
     for _ in 0..80 {
@@ -151,4 +161,70 @@ async fn with_attackers_in_every_state_memory_stays_within_the_bound_of_the_page
     println!("peak {} KiB, bound {} KiB", peak / KIB, BOUND / KIB);
     assert!(peak <= BOUND, "{} KiB are more than {} KiB", peak / KIB, BOUND / KIB);
     drop((namers, unfinished, requests, sleepers));
+}
+
+#[tokio::test]
+async fn who_is_turned_away_and_goes_on_sending_has_nothing_kept() {
+    let hub = hub();
+    let part = vec![b'p'; FRAME_BYTES];
+    // All but the last byte of a frame, from whom the hub is closing already.
+    let begun = masked(TEXT, &part);
+    let upgrade = upgrade("/connect?token=wrong");
+    let bytes = [upgrade.as_bytes(), &begun[..begun.len() - 1]].concat();
+    let mut clients = Vec::new();
+    for _ in 0..MAX_CLIENTS - 1 {
+        let mut client = Raw::tcp(hub.hub()).await;
+        // Those that came first may be gone by now.
+        let _ = client.try_write(&bytes).await;
+        clients.push(client);
+    }
+    let page = http::fresh_metrics(hub.admin()).await;
+    assert!(http::sample(&page, "skynet_partial_bytes", &[]) <= PARTIAL as f64);
+    let peak = resident(&hub, "VmHWM");
+    println!("peak {} KiB, bound {} KiB", peak / KIB, BOUND / KIB);
+    assert!(FRAME_BYTES * MAX_CLIENTS > BOUND, "all together would have been too much");
+    assert!(peak <= BOUND, "{} KiB are more than {} KiB", peak / KIB, BOUND / KIB);
+}
+
+/// Begins to read a stream of the log with all that it holds.
+async fn stream(admin: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(64 * 1024).expect("a small buffer");
+    let mut stream = socket.connect(admin).await.expect("connects");
+    let request = format!(
+        "GET /api/v1/log/stream?last=1000 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("the request is taken");
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn streams_that_are_hardly_read_while_the_log_turns_over_keep_no_more_than_the_page_says() {
+    const STREAMS: usize = 12;
+    // The lines of the page that count where there are no strangers.
+    const BOUND: usize = 24 * MIB + LOG / 4 * 5 + STREAMS * (3 * MIB + 4 * MESSAGE_BYTES);
+    let hub = hub();
+    let mut publisher = Raw::connect(hub.hub()).await;
+    let message = format!("\"{}\"", "m".repeat(120 * KIB));
+    let command = masked(TEXT, publication("\"x\"", &message).as_bytes());
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        for _ in 0..LOG / MESSAGE_BYTES + 8 {
+            publisher.write(&command).await;
+            publisher.reply_text().await;
+        }
+        streams.push(stream(hub.admin()).await);
+        for stream in &mut streams {
+            // Enough that the hub does not lose patience; nothing is left of one that was too slow.
+            let mut some = stream.take(200_000);
+            tokio::io::copy(&mut some, &mut tokio::io::sink()).await.expect("it can be read");
+        }
+    }
+    let peak = resident(&hub, "VmHWM");
+    println!("peak {} KiB, bound {} KiB", peak / KIB, BOUND / KIB);
+    assert!(STREAMS * LOG > BOUND, "all that they ask for would have been too much");
+    assert!(peak <= BOUND, "{} KiB are more than {} KiB", peak / KIB, BOUND / KIB);
 }

@@ -1,10 +1,11 @@
 //! Unfinished frames: what they count, and who goes when all together are too many bytes.
 
 use skynet::config::Config;
+use tokio::io::AsyncReadExt;
 
 use crate::support::{
     TestApp,
-    raw::{CLOSE, Raw, TEXT, masked, parsed},
+    raw::{CLOSE, PONG, Raw, TEXT, masked, parsed},
     unhurried, wait_until, with_app,
 };
 
@@ -171,6 +172,45 @@ async fn commands_that_wait_for_a_pace_count_like_unfinished_frames() {
         .await;
         let held = app.metric("skynet_partial_bytes", &[]).await;
         assert!(held <= 131_072.0, "{held}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn behind_a_frame_that_is_too_large_the_answer_to_the_close_frame_is_found() {
+    let mut settings = unhurried();
+    settings.limits.max_frame_bytes = 131_072;
+    with_app(settings, async |app| {
+        let mut client = app.client().await;
+        let frame = large(400_000);
+        client.write(&frame[..200_000]).await;
+        let (code, reason) = client.frame().await.close();
+        assert_eq!(code, Some(1009), "{reason}");
+        client.write(&frame[200_000..]).await;
+        client.write(&masked(CLOSE, &1009_u16.to_be_bytes())).await;
+        // Whose answer is not found is reset.
+        let end = client.into_stream().read(&mut [0]).await;
+        assert_eq!(end.expect("the connection ends in order"), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_client_that_is_being_closed_only_the_answers_count() {
+    with_app(partial(LARGEST), async |app| {
+        let frame = large(LARGEST);
+        let mut client = Raw::tcp(app.hub()).await.shaken("/connect?token=wrong").await;
+        client.write(&frame[..300_000]).await;
+        let ping = client.frame().await;
+        client.write(&frame[300_000..]).await;
+        client.write(&masked(PONG, &ping.payload)).await;
+        let (code, reason) = client.frame().await.close();
+        assert_eq!(code, Some(4502), "{reason}");
+        client.write(&frame).await;
+        client.write(&masked(CLOSE, &4502_u16.to_be_bytes())).await;
+        let end = client.into_stream().read(&mut [0]).await;
+        assert_eq!(end.expect("the connection ends in order"), 0);
+        held(app, 0).await;
     })
     .await;
 }

@@ -220,3 +220,40 @@ async fn streams_end_when_the_hub_stops() {
     assert_eq!(stream.event().await, None);
     stopped.await;
 }
+
+#[tokio::test]
+async fn a_backlog_stays_in_the_log_and_what_leaves_it_first_is_a_gap() {
+    let mut config = config();
+    config.message_log.max_messages = 150;
+    with_app(config, async |app| {
+        let mut sender = app.client().await;
+        let text = format!("\"{}\"", "x".repeat(100_000));
+        let mut ids = vec![];
+        // More than the sockets hold.
+        for _ in 0..150 {
+            ids.push(sender.publish("1", &text).await.text_of("ID"));
+        }
+        let mut stream = Reader::events(app, "?channel=1&last=150", "").await;
+        assert!(stream.message().await.contains(&ids[0]));
+        for _ in 0..140 {
+            sender.publish("2", "2").await;
+        }
+        let mut told = 1;
+        let data = loop {
+            let (kind, data) = stream.event().await.expect("an event");
+            if kind == "gap" {
+                break data;
+            }
+            assert!(data.contains(&ids[told]), "{told}");
+            told += 1;
+        };
+        assert!(data.contains(&ids[told - 1]), "it names the last that was told: {data}");
+        // The rest of the log, and what comes later.
+        for id in &ids[140..] {
+            assert!(stream.message().await.contains(id));
+        }
+        sender.publish("1", "\"live\"").await;
+        assert!(stream.message().await.contains("live"));
+    })
+    .await;
+}

@@ -461,3 +461,22 @@ async fn nothing_is_lost_while_settings_are_read_again_and_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_lower_bound_for_unfinished_frames_closes_those_who_keep_the_most_at_once() {
+    let frames =
+        |total| format!("[limits]\nmax_frame_bytes = 131072\ntotal_partial_bytes = {total}\n");
+    let owner = Owner::new(&frames(400_000));
+    with_app(owner.loaded(), async |app| {
+        let frame = masked(1, &[b' '; 131_000]);
+        let (mut small, mut large) = (app.client().await, app.client().await);
+        small.write(&frame[..50_000]).await;
+        large.write(&frame[..120_000]).await;
+        app.metric_is("skynet_partial_bytes", &[], 170_000.0).await;
+        owner.writes(&frames(150_000));
+        reloaded(app).await;
+        assert_eq!(large.close_code().await, Some(1009));
+        app.metric_is("skynet_partial_bytes", &[], 50_000.0).await;
+    })
+    .await;
+}
