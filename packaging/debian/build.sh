@@ -53,7 +53,7 @@ PYTHONDONTWRITEBYTECODE=1 python3 "$root/packaging/licences.py" "$(rustc -vV | s
 # As `install` and not as the checkout has them.
 chmod -R u=rwX,go=rX "$files"
 
-cp "$here"/{control,copyright,rules,skynet.service,skynet.socket,skynet.postinst,skynet.postrm,skynet.lintian-overrides} "$source/debian/"
+cp "$here"/{control,copyright,rules,skynet.service,skynet.socket,skynet.postinst,skynet.prerm,skynet.postrm,skynet.lintian-overrides} "$source/debian/"
 cp "$root/CHANGELOG.md" "$source/"
 maintainer=$(sed -n 's/^Maintainer: //p' "$here/control")
 cat >"$source/debian/changelog" <<END

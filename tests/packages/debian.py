@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 
 from chroot import Chroot, Failure, bring_the_loopback_up, check, fresh_system, run  # noqa: E402
 from service import Service, Unit  # noqa: E402
+from units import Units  # noqa: E402
 
 APART = "--apart"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -281,6 +282,22 @@ def settings_that_nobody_changed_are_renewed(chroot, first, last):
     chroot.shell("apt purge skynet; deluser --quiet skynet")
 
 
+def where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second):
+    with Units(chroot) as units:
+        chroot.shell(f"apt install ./{first.name}")
+        check(units.active() == {"skynet.service"}, "the service alone is started", units.active())
+        chroot.shell("systemctl enable skynet.socket; systemctl start skynet.socket")
+        units.told()
+        chroot.shell(f"apt install ./{second.name}")
+        told = units.told()
+        check(told == ["restart skynet.service"], "an upgrade restarts the service, and its port stays bound", told)
+        chroot.shell("apt remove skynet")
+        told = units.told()
+        wanted = ["stop skynet.socket", "stop skynet.service"]
+        check(told == wanted, "a removal stops both, first what would start the other again", told)
+        chroot.shell("apt purge skynet; deluser --quiet skynet")
+
+
 def a_removal_keeps_settings_and_state(chroot, owner, service):
     service.stop()
     owner.types(r"sudo apt remove skynet")
@@ -320,6 +337,7 @@ def the_package_installed(archive, first, second, third):
     bring_the_loopback_up()
     with Chroot(archive, [first, second, third]) as chroot:
         settings_that_nobody_changed_are_renewed(chroot, first, third)
+        where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second)
         with Service(chroot, Unit(UNIT)) as service:
             owner = Owner(chroot, service)
             a_first_installation_starts_nothing_where_systemd_does_not_run(chroot, owner)
