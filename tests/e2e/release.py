@@ -173,6 +173,8 @@ def the_workflow_asks_for_what_its_jobs_make():
     made = set(re.findall(r"^ +target: (\S+)$", text, re.M))
     wanted = set(re.findall(r'"skynet-\$VERSION-(\S+?)\.(?:tar\.gz|zip)"', text))
     check(made and made == wanted, "what is made is what is asked for", sorted(made), sorted(wanted))
+    hidden = re.findall(r"^.*echo .*\$\(.*$", text, re.M)
+    check(not hidden, "what fails is not hidden by the echo around it", hidden)
 
 
 def main():
