@@ -94,8 +94,12 @@ def the_bill_names_what_is_inside(dist):
         check(name in declared["dev-dependencies"], f"{name} is for tests")
         check(name not in scopes, f"{name}, which only tests use, is not inside", scopes.get(name))
     check(scopes.get("serde_derive") == "excluded", "a macro ran while it was built", scopes.get("serde_derive"))
-    # What is of this repository has no archive that a digest could be of.
-    own = set()
+    page = next((part for part in told["components"] if part["name"] == "swagger-ui-dist"), None)
+    check(page and re.fullmatch(r"5\.\d+\.\d+", page["version"]), "the page of the API is in it too", page)
+    brought = [node["ref"] for node in told["dependencies"] if page["bom-ref"] in node.get("dependsOn", [])]
+    check(len(brought) == 1 and brought[0].startswith("poem-openapi@"), "with the crate that brings it", brought)
+    # What is of this repository has no archive that a digest could be of, and the page is a part of another's.
+    own = {page["name"]}
     for member in declared["workspace"]["members"]:
         own.add(tomllib.loads((ROOT / member / "Cargo.toml").read_text(encoding="utf-8"))["package"]["name"])
     for part in told["components"]:
@@ -121,6 +125,8 @@ def every_crate_inside_comes_with_its_licence(dist):
         check(f"\n{who}: " in listed, f"{who} is listed with its licence")
         check(any(who in head.rstrip(":").split(", ") for head in heads), f"{who} has a text")
     check(not re.search(r"^skynet", listed.split("\n\n", 1)[1], re.MULTILINE), "what is ours is under our own")
+    page = next(part for part in bill["components"] if part["name"] == "swagger-ui-dist")
+    check(f"Swagger UI {page['version']}" in listed, "the page of the API is listed with its version")
     # Of every kind of licence that the crates are under one sentence that only its text has.
     for sentence in [
         "Permission is hereby granted, free of charge", "TERMS AND CONDITIONS FOR USE, REPRODUCTION",
