@@ -3,7 +3,8 @@
 #
 # The file is FOLDER/skynet_VERSION-REVISION_ARCHITECTURE.deb, the version that of the binary, the revision 1
 # when none is given. The binary must be for this machine, which decides what the package depends on.
-# Needs debhelper, and cargo and Python for the licences of the crates within. The same commit and binary give the same package.
+# Needs debhelper, and cargo and Python for the licences of the crates within. Its times are those of the commit, or of
+# SOURCE_DATE_EPOCH where there is no git. The same times and binary give the same package, in whatever folder.
 set -euo pipefail
 
 if [ $# -lt 2 ] || [ $# -gt 3 ] || [ ! -x "$1" ]; then

@@ -1,9 +1,10 @@
-"""What a release is made of, made here: archive, bill of materials, licences, sums; and what must be refused, refused.
+"""What a release is made of, made here: archive, Debian package, bill of materials, licences, sums. And what must be
+refused is refused.
 
 The sums are read by coreutils, the archive is unpacked by tar, and the program in it is asked its version.
 Tags and the changelog are tried on a made-up checkout.
 
-Usage: release.py PATH_OF_THE_BINARY     Needs cargo, tar, sha256sum, and cyclonedx-python-lib.
+Usage: release.py PATH_OF_THE_STATIC_BINARY     Needs cargo, tar, sha256sum, debhelper, lintian, and cyclonedx-python-lib.
 """
 
 import json
@@ -78,6 +79,13 @@ def archives_depend_on_their_files_alone(binary, dist, folder):
     refused("is no target", *release("archive", program, "../elsewhere", dist))
 
 
+def the_debian_package_of_the_static_program_is_sound(binary, dist):
+    package = works("bash", ROOT / "packaging" / "debian" / "build.sh", binary, dist)
+    works("lintian", "--fail-on", "error,warning", "--allow-root", package)
+    needs = works("dpkg-deb", "--field", package, "Depends")
+    check(needs == "adduser", "it needs no library, and so runs on every release of Debian", needs)
+
+
 def the_bill_names_what_is_inside(dist):
     bill = dist / f"skynet-{TARGET}.cdx.json"
     # The script holds it against CycloneDX's own schema.
@@ -139,8 +147,8 @@ def every_crate_inside_comes_with_its_licence(dist):
 
 
 def sums_hold_for_these_files_and_no_others(dist):
-    refused("not in", *release("sums", dist, "*.deb"))
-    works(*release("sums", dist, "*.tar.gz", "*.zip", "*.cdx.json"))
+    refused("not in", *release("sums", dist, "*.rpm"))
+    works(*release("sums", dist, "*.tar.gz", "*.zip", "*.deb", "*.cdx.json"))
     works("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=dist)
     works(*release("verify", dist))
     victim = next(dist.glob("*.zip"))
@@ -185,12 +193,13 @@ def the_workflow_asks_for_what_its_jobs_make():
 
 def main():
     if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_file():
-        sys.exit("Usage: release.py PATH_OF_THE_BINARY")
+        sys.exit("Usage: release.py PATH_OF_THE_STATIC_BINARY")
     binary = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory(prefix="skynet-release-") as folder:
         folder = pathlib.Path(folder)
         dist = folder / "dist"
         archives_depend_on_their_files_alone(binary, dist, folder)
+        the_debian_package_of_the_static_program_is_sound(binary, dist)
         the_bill_names_what_is_inside(dist)
         every_crate_inside_comes_with_its_licence(dist)
         sums_hold_for_these_files_and_no_others(dist)
@@ -203,4 +212,4 @@ if __name__ == "__main__":
         main()
     except Failure as failure:
         sys.exit(f"FAILED  {failure}")
-    print("release: archives, bill of materials, licences and sums are made, and what is wrong is refused")
+    print("release: archives, Debian package, bill of materials, licences and sums are made, and what is wrong is refused")

@@ -10,6 +10,7 @@ Usage: debian.py PATH_OF_THE_BINARY FOLDER   (FOLDER: keeps the packages, and th
 Needs to be root, and debhelper, debootstrap, lintian, man-db, strace, systemd and this Python with `websockets`.
 """
 
+import gzip
 import os
 import pathlib
 import re
@@ -39,14 +40,21 @@ NEW = "# New in this version.\n"
 
 
 def build(binary, folder, revision):
-    """The package, and that a second build of it is the same to the byte."""
-    script = ROOT / "packaging" / "debian" / "build.sh"
-    built = [run(script, binary, folder / name, revision).strip() for name in ["a", "b"]]
-    first, second = map(pathlib.Path, built)
-    check(first.read_bytes() == second.read_bytes(), "two builds are the same to the byte")
+    """The package, and that a build of it in another folder, without git, is the same to the byte."""
+    moment = {"SOURCE_DATE_EPOCH": run("git", "-C", ROOT, "log", "-1", "--format=%ct").strip()}
+    elsewhere = folder / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    left_out = shutil.ignore_patterns(".git", "target", "__pycache__")
+    shutil.copytree(ROOT, elsewhere, symlinks=True, ignore=left_out)
+    built = [
+        pathlib.Path(run(root / "packaging/debian/build.sh", binary, folder / name, revision, env=moment).strip())
+        for root, name in [(ROOT, "a"), (elsewhere, "b")]
+    ]
+    first, second = built
+    check(first.read_bytes() == second.read_bytes(), "two builds in two folders are the same to the byte")
     final = folder / first.name
     shutil.move(first, final)
-    for name in ["a", "b"]:
+    for name in ["a", "b", "elsewhere"]:
         shutil.rmtree(folder / name)
     return final
 
@@ -96,7 +104,14 @@ def the_package_holds_what_it_should(package):
     for unit in ["service", "socket"]:
         pattern = rf" \./(?:usr/)?lib/systemd/system/skynet\.{unit}$"
         check(re.search(pattern, listing, re.MULTILINE), f"skynet.{unit} is there", listing)
-    check(str(ROOT) not in listing, "nothing of this machine is in it", listing)
+    tree = package.parent / "unpacked"
+    shutil.rmtree(tree, ignore_errors=True)
+    run("dpkg-deb", "--raw-extract", package, tree)
+    for path in filter(pathlib.Path.is_file, tree.rglob("*")):
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        check(str(ROOT).encode() not in content, f"{path.relative_to(tree)} names no folder of this machine")
+    shutil.rmtree(tree)
 
 
 def the_unit_is_sound_and_as_closed_as_the_readme_says(unit_file, binary, folder):
@@ -282,6 +297,17 @@ def settings_that_nobody_changed_are_renewed(chroot, first, last):
     chroot.shell("apt purge skynet; deluser --quiet skynet")
 
 
+def only_the_service_reads_the_settings_whoever_made_its_user_or_took_the_folder_away(chroot, first, second):
+    chroot.shell(f"useradd --system --gid nogroup skynet; apt install ./{first.name}")
+    seen = modes(chroot)["/etc/skynet"]
+    check(seen == "root:skynet 750", "a user without a group of its own gets one", seen)
+    chroot.shell("rm -r /etc/skynet")
+    chroot.shell(f"apt install ./{second.name}")
+    seen = chroot.shell("stat -c '%U:%G %a' /etc/skynet").strip()
+    check(seen == "root:skynet 750", "a folder that an upgrade makes anew is what it was", seen)
+    chroot.shell("apt purge skynet; deluser --quiet skynet; delgroup --quiet --only-if-empty skynet")
+
+
 def where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second):
     with Units(chroot) as units:
         chroot.shell(f"apt install ./{first.name}")
@@ -337,6 +363,7 @@ def the_package_installed(archive, first, second, third):
     bring_the_loopback_up()
     with Chroot(archive, [first, second, third]) as chroot:
         settings_that_nobody_changed_are_renewed(chroot, first, third)
+        only_the_service_reads_the_settings_whoever_made_its_user_or_took_the_folder_away(chroot, first, second)
         where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second)
         with Service(chroot, Unit(UNIT)) as service:
             owner = Owner(chroot, service)
