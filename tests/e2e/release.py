@@ -2,7 +2,7 @@
 refused is refused.
 
 The sums are read by coreutils, the archive is unpacked by tar, and the program in it is asked its version.
-Tags and the changelog are tried on a made-up checkout.
+Versions, tags and the changelog are tried on a copy of the checkout.
 
 Usage: release.py PATH_OF_THE_STATIC_BINARY     Needs cargo, tar, sha256sum, debhelper, lintian, and cyclonedx-python-lib.
 """
@@ -167,15 +167,26 @@ def sums_hold_for_these_files_and_no_others(dist):
 
 def a_tag_is_the_version_and_the_changelog_knows_it(folder):
     checkout = folder / "checkout"
-    (checkout / "packaging").mkdir(parents=True)
+    left_out = shutil.ignore_patterns(".git", "target", "__pycache__")
+    shutil.copytree(ROOT, checkout, symlinks=True, ignore=left_out)
     script = checkout / "packaging" / "release.py"
-    shutil.copy(ROOT / "packaging" / "release.py", script)
-    (checkout / "Cargo.toml").write_text('[package]\nname = "skynet"\nversion = "1.2.3"\n')
     changelog = checkout / "CHANGELOG.md"
+    now = works(*release("version"))
+    changelog.write_text(f"# Changelog\n\n## [{now}] - 2026-01-01\n\n- New.\n")
+    works(*release("version", f"v{now}", script=script))
+    refused("is no version", *release("set", "1.2", script=script))
+    check(works(*release("set", "1.2.3", script=script)) == "1.2.3", "a version is set")
+    works("cargo", "metadata", "--locked", "--no-deps", "--format-version=1", cwd=checkout)
+    library = checkout / "lua" / "skynet.lua"
+    check('local VERSION = "1.2.3"' in library.read_text(), "in every file that has one")
     changelog.write_text("# Changelog\n\n## [Unreleased]\n\n- Not yet.\n\n## [1.2.2] - 2026-01-01\n\n- Old.\n")
     refused("no section ## [1.2.3]", *release("version", "v1.2.3", script=script))
     changelog.write_text("# Changelog\n\n## [1.2.3] - 2026-01-02\n\n- New.\n\n## [1.2.2] - 2026-01-01\n\n- Old.\n")
     check(works(*release("version", "v1.2.3", script=script)) == "1.2.3", "the right tag is accepted")
+    right = library.read_text()
+    library.write_text(right.replace("1.2.3", "1.2.2"))
+    refused("lua/skynet.lua says 1.2.2", *release("version", "v1.2.3", script=script))
+    library.write_text(right)
     check(works(*release("notes", script=script)) == "- New.", "the notes are that section")
     refused("it must be v1.2.3", *release("version", "v1.2.4", script=script))
     refused("it must be v1.2.3", *release("version", "1.2.3", script=script))
