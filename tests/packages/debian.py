@@ -308,6 +308,24 @@ def only_the_service_reads_the_settings_whoever_made_its_user_or_took_the_folder
     chroot.shell("apt purge skynet; deluser --quiet skynet; delgroup --quiet --only-if-empty skynet")
 
 
+def the_page_on_hosting_installs_it_without_the_package(chroot, binary):
+    page = (ROOT / "docs" / "hosting.md").read_text()
+    found = re.search(r"^```\n(install -m 0755 skynet .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    check(found, "docs/hosting.md says how to install it without the package")
+    shutil.copy(binary, chroot.path("/srv/skynet"))
+    shutil.copy(UNIT, chroot.path("/srv"))
+    chroot.shell("mkdir -p /etc/systemd/system")
+    # What is left to systemd is not done here.
+    chroot.shell(re.sub(r"^(systemctl|journalctl) .*$", "", found[1], flags=re.MULTILINE))
+    chroot.shell("install -d -o skynet -g skynet -m 0700 /var/lib/skynet")
+    shown = chroot.shell(f"sudo -u skynet skynet check-config --config {CONFIG}")
+    check("/var/lib/skynet/bans.json" in shown, "the settings are good ones", shown)
+    outsider = chroot.shell(f"setpriv --reuid=nobody --clear-groups cat {CONFIG}", fails=True)
+    check("Permission denied" in outsider, "others cannot read them", outsider)
+    chroot.shell("cd /etc; rm -r skynet systemd/system/skynet.service /usr/bin/skynet /var/lib/skynet /srv/skynet")
+    chroot.shell("deluser --quiet skynet")
+
+
 def where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second):
     with Units(chroot) as units:
         chroot.shell(f"apt install ./{first.name}")
@@ -358,10 +376,11 @@ def the_package_alone(binary, package, folder):
     print(f"ok      {package.name}: built twice, read by lintian, systemd-analyze, man and bash")
 
 
-def the_package_installed(archive, first, second, third):
+def the_package_installed(archive, binary, first, second, third):
     """In namespaces of its own: the addresses of the default configuration are free there."""
     bring_the_loopback_up()
     with Chroot(archive, [first, second, third]) as chroot:
+        the_page_on_hosting_installs_it_without_the_package(chroot, binary)
         settings_that_nobody_changed_are_renewed(chroot, first, third)
         only_the_service_reads_the_settings_whoever_made_its_user_or_took_the_folder_away(chroot, first, second)
         where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second)
@@ -395,7 +414,7 @@ def main():
     check(installs[0] == version_of(package), "the first of them is this one", installs)
     later = [repacked(package, installs[1]), repacked(package, installs[2], NEW)]
     apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    again = [*apart, sys.executable, __file__, APART, fresh_system(folder), package, *later]
+    again = [*apart, sys.executable, __file__, APART, fresh_system(folder), binary, package, *later]
     sys.exit(subprocess.run(again, check=False).returncode)
 
 
