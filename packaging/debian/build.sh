@@ -47,8 +47,13 @@ say usr/share/bash-completion/completions/skynet completions bash
 say usr/share/zsh/vendor-completions/_skynet completions zsh
 say usr/share/fish/vendor_completions.d/skynet.fish completions fish
 say usr/share/doc/skynet/examples/config.toml default-config
-cp -R "$root/README.md" "$root/docs" "$doc/"
+cp -R "$root/README.md" "$root/SECURITY.md" "$root/docs" "$root/openapi" "$doc/"
 cp -R "$root/grafana/dashboards" "$root/grafana/prometheus/rules" "$doc/examples/"
+# Where the documents look for them.
+mkdir -p "$doc/grafana/prometheus"
+ln -s ../examples/dashboards "$doc/grafana/dashboards"
+ln -s ../../examples/rules "$doc/grafana/prometheus/rules"
+ln -s examples/config.toml "$doc/config.toml"
 PYTHONDONTWRITEBYTECODE=1 python3 "$root/packaging/licences.py" "$(rustc -vV | sed -n 's/^host: //p')" \
     "$doc/THIRD-PARTY.txt" >"$work/log"
 # As `install` and not as the checkout has them.

@@ -33,6 +33,8 @@ CONFIG = "/etc/skynet/config.toml"
 WORST_EXPOSURE = 1.5
 MARK = "# a line of the owner's own\n"
 INSTALL = r"sudo apt install \./skynet_(\S+)_amd64\.deb"
+# What the documents lead to and only a checkout has.
+OF_A_CHECKOUT = ("LICENSE", "CONTRIBUTING.md", ".github/", "fuzz/", "schedules/", "packaging/", "grafana/compose.yaml")
 NEW = "# New in this version.\n"
 
 
@@ -111,7 +113,18 @@ def the_package_holds_what_it_should(package):
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
         check(str(ROOT).encode() not in content, f"{path.relative_to(tree)} names no folder of this machine")
+    its_documents_lead_to_each_other(tree / "usr/share/doc/skynet")
     shutil.rmtree(tree)
+
+
+def its_documents_lead_to_each_other(doc):
+    pages = [*doc.glob("*.md"), *doc.glob("docs/*.md")]
+    check(len(pages) > 10, "there are documents", pages)
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            there = (page.parent / link).resolve()
+            known = str(there.relative_to(doc)).startswith(OF_A_CHECKOUT)
+            check(known or there.exists(), f"{page.relative_to(doc)} leads to {link}")
 
 
 def the_unit_is_sound_and_as_closed_as_the_readme_says(unit_file, binary, folder):
