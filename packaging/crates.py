@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -35,3 +36,13 @@ def licence(package):
     if package["license"] is None:
         raise SystemExit(f"{package['name']} {package['version']} does not say what its licence is")
     return package["license"].replace("/", " OR ")
+
+
+def swagger_ui(packages):
+    """The crate that brings Swagger UI, which no manifest names, and the version that its bundle says it is of."""
+    crate = next(package for package in packages if package["name"] == "poem-openapi")
+    bundle = pathlib.Path(crate["manifest_path"]).parent / "src/ui/swagger_ui/swagger-ui-bundle.js"
+    said = set(re.findall(r'PACKAGE_VERSION:"([0-9.]+)"', bundle.read_text(encoding="utf-8")))
+    if len(said) != 1:
+        raise SystemExit(f"{bundle} says these versions of Swagger UI: {sorted(said)}")
+    return crate, said.pop()

@@ -20,8 +20,12 @@ RULE = "=" * 100
 
 HEAD = f"""\
 {crates.PROGRAM} is made of these crates beside its own code, each with its licence. Where one gives a choice, any of
-its licences may be chosen. The texts follow. Rust's standard library, which it holds too, is under MIT OR Apache-2.0,
-and so is Swagger UI, which poem-openapi brings, under Apache-2.0 (by SmartBear Software).
+its licences may be chosen. The texts follow. Rust's standard library, which it holds too, is under MIT OR Apache-2.0.
+"""
+SWAGGER_UI = """\
+The page of the API is Swagger UI {version}, which {crate} brings. Copyright 2020-2021 SmartBear Software Inc.; it
+is under Apache-2.0, whose text is below. The libraries in its bundle are those that its package swagger-ui-dist names
+in swagger-ui-bundle.js.LICENSE.txt, on npm; the crate has not that file.
 """
 STATIC = """
 A static build holds the GNU C library too, which is under the LGPL 2.1 or later: the program can be linked with
@@ -41,9 +45,10 @@ def files(package):
 
 def text(target):
     inside = crates.taken(target, crates.INSIDE)
+    everything = crates.metadata(target)["packages"]
     packages = sorted(
         # What is of this repository is under its own LICENSE.
-        (package for package in crates.metadata(target)["packages"] if package["source"] is not None),
+        (package for package in everything if package["source"] is not None),
         key=lambda package: (package["name"], package["version"]),
     )
     packages = [package for package in packages if (package["name"], package["version"]) in inside]
@@ -64,7 +69,9 @@ def text(target):
         for one in found:
             words = "\n".join(line.rstrip() for line in one.strip().splitlines())
             of_text.setdefault(" ".join(words.split()), (words, []))[1].append(who)
-    parts = [HEAD + "\n" + "\n".join(lines) + "\n" + STATIC]
+    crate, version = crates.swagger_ui(everything)
+    swagger_ui = SWAGGER_UI.format(version=version, crate=f"{crate['name']} {crate['version']}")
+    parts = ["\n".join([HEAD, *lines, "", swagger_ui]) + STATIC]
     parts += [f"{RULE}\n{', '.join(whose)}:\n\n{words}\n" for words, whose in of_text.values()]
     return "\n".join(parts)
 

@@ -1,7 +1,9 @@
 """What a release is made of: names, archives, checksums. Python's standard library alone.
 
     release.py version [TAG]            prints the version of Cargo.toml; with TAG, it must be that one's,
-                                        and CHANGELOG.md must have a section of it
+                                        every other file with a version in it must say the same, and
+                                        CHANGELOG.md must have a section of it
+    release.py set VERSION              writes that version into all of those files but CHANGELOG.md
     release.py notes                    prints that section
     release.py archive PROGRAM TARGET DIST [FILE…]
                                         DIST/skynet-VERSION-TARGET.tar.gz, .zip for Windows: the program,
@@ -34,6 +36,22 @@ EARLIEST = 315_532_800
 BESIDE = ["LICENSE", "README.md", "CHANGELOG.md", "config.toml"]
 
 
+VERSION = r"[0-9]+\.[0-9]+\.[0-9]+"
+# Every place with the version in it: the file, and what stands around it there.
+PLACES = [
+    ("Cargo.toml", r'(?m)^version = "()"$'),
+    *((f"{folder}Cargo.lock", r'(?m)^name = "skynet"\nversion = "()"$') for folder in ["", "fuzz/"]),
+    ("lua/skynet.lua", r'(?m)^local VERSION = "()"$'),
+    *((f"{folder}/compose.yaml", r"(?m)^    image: skynet:()$") for folder in ["packaging", "grafana"]),
+    *((document, r'"version": "()"') for document in ["src/api/examples.json", "openapi/skynet.json"]),
+    ("docs/admin-api.md", r'(?m)^  "version": "()"'),
+    ("docs/hosting.md", r"(?:skynet[:-]|`v)()"),
+    ("README.md", r'skynet starts version="()"'),
+    # The package that is installed first; those after it are later ones, whichever.
+    ("README.md", r"apt install \./skynet_()-1_amd64\.deb +#"),
+]
+
+
 class Wrong(Exception):
     """What is not as a release needs it."""
 
@@ -41,6 +59,25 @@ class Wrong(Exception):
 def version():
     with open(ROOT / "Cargo.toml", "rb") as manifest:
         return tomllib.load(manifest)["package"]["version"]
+
+
+def places():
+    """Each file with its text and its pattern, whose one group is the version."""
+    for name, around in PLACES:
+        pattern = re.compile(around.replace("()", f"({VERSION})"))
+        text = (ROOT / name).read_text(encoding="utf-8")
+        if not pattern.search(text):
+            raise Wrong(f"{name} has no version where one was: see PLACES")
+        yield name, text, pattern
+
+
+def write(new):
+    if not re.fullmatch(VERSION, new):
+        raise Wrong(f"{new!r} is no version such as 1.2.3")
+    for name, text, pattern in places():
+        changed = pattern.sub(lambda found: found[0].replace(found[1], new), text)
+        (ROOT / name).write_bytes(changed.encode())
+    return new
 
 
 def section():
@@ -60,6 +97,11 @@ def section():
 def matching_version(tag):
     if tag != f"v{version()}":
         raise Wrong(f"the tag is {tag}, but Cargo.toml's version is {version()}: it must be v{version()}")
+    # Documents speak of releases alone, and not of what comes before one.
+    if re.fullmatch(VERSION, version()):
+        for name, text, pattern in places():
+            if others := set(pattern.findall(text)) - {version()}:
+                raise Wrong(f"{name} says {', '.join(sorted(others))}, and Cargo.toml {version()}")
     section()
     return version()
 
@@ -155,6 +197,8 @@ def main(arguments):
             return version()
         case ["version", tag]:
             return matching_version(tag)
+        case ["set", new]:
+            return write(new)
         case ["notes"]:
             return section()
         case ["archive", program, target, dist, *files]:

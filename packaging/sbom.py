@@ -2,8 +2,9 @@
 
 Components are the crates of Cargo.lock that cargo takes for that target: scope `required` for what is
 inside the program, `excluded` for what only ran while it was built (macros and build scripts). Each has the
-digest of its archive from Cargo.lock, its licence, and what it depends on. Rust's standard library and, in
-the static build, the C library are not listed: no manifest names them.
+digest of its archive from Cargo.lock, its licence, and what it depends on. Swagger UI, which poem-openapi brings
+as files, is there too, as the package of npm that these files are of. Rust's standard library and, in the static
+build, the C library are not listed: no manifest names them.
 
 Usage: sbom.py TARGET FILE.cdx.json     Needs cargo, and cyclonedx-python-lib[json-validation].
 The file is refused by this script itself if it does not fit CycloneDX's schema. Its time is that of
@@ -28,6 +29,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+
 def component(package, digests, inside):
     key = package["name"], package["version"]
     return Component(
@@ -38,12 +40,24 @@ def component(package, digests, inside):
         description=(package["description"] or "").strip() or None,
         scope=ComponentScope.REQUIRED if key in inside else ComponentScope.EXCLUDED,
         purl=PackageURL("cargo", name=key[0], version=key[1]),
-        licenses=[
-            LicenseFactory().make_from_string(
-                crates.licence(package), license_acknowledgement=LicenseAcknowledgement.DECLARED
-            )
-        ],
+        licenses=[declared(crates.licence(package))],
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digests[key])] if key in digests else [],
+    )
+
+
+def declared(licence):
+    return LicenseFactory().make_from_string(licence, license_acknowledgement=LicenseAcknowledgement.DECLARED)
+
+
+def page_of_the_api(version):
+    return Component(
+        name="swagger-ui-dist",
+        version=version,
+        type=ComponentType.LIBRARY,
+        bom_ref=f"npm/swagger-ui-dist@{version}",
+        scope=ComponentScope.REQUIRED,
+        purl=PackageURL("npm", name="swagger-ui-dist", version=version),
+        licenses=[declared("Apache-2.0")],
     )
 
 
@@ -71,6 +85,9 @@ def bill(target):
             bom.metadata.component = component_
         else:
             bom.components.add(component_)
+    bringer, version = crates.swagger_ui(metadata["packages"])
+    page = page_of_the_api(version)
+    bom.components.add(page)
     for node in metadata["resolve"]["nodes"]:
         if node["id"] not in components:
             continue
@@ -79,6 +96,8 @@ def bill(target):
             for edge in node["deps"]
             if edge["pkg"] in components and any(kind["kind"] != "dev" for kind in edge["dep_kinds"])
         ]
+        if node["id"] == bringer["id"]:
+            needs.append(page)
         bom.register_dependency(components[node["id"]], needs)
     # The same crates for the same target are the same bill.
     content = "".join(sorted(str(component_.bom_ref) for component_ in components.values()))
@@ -103,7 +122,7 @@ def main():
     if problem is not None:
         sys.exit(f"sbom.py: the bill does not fit the schema: {problem}")
     path.write_text(text + "\n", encoding="utf-8")
-    scopes = [component_.scope for component_ in bom.components]
+    scopes = [component_.scope for component_ in bom.components if component_.purl.type == "cargo"]
     print(
         f"{path}: {scopes.count(ComponentScope.REQUIRED)} crates inside {crates.PROGRAM} for {target}, "
         f"{scopes.count(ComponentScope.EXCLUDED)} more to build it"

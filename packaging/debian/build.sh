@@ -3,7 +3,8 @@
 #
 # The file is FOLDER/skynet_VERSION-REVISION_ARCHITECTURE.deb, the version that of the binary, the revision 1
 # when none is given. The binary must be for this machine, which decides what the package depends on.
-# Needs debhelper, and cargo and Python for the licences of the crates within. The same commit and binary give the same package.
+# Needs debhelper, and cargo and Python for the licences of the crates within. Its times are those of the commit, or of
+# SOURCE_DATE_EPOCH where there is no git. The same times and binary give the same package, in whatever folder.
 set -euo pipefail
 
 if [ $# -lt 2 ] || [ $# -gt 3 ] || [ ! -x "$1" ]; then
@@ -46,14 +47,19 @@ say usr/share/bash-completion/completions/skynet completions bash
 say usr/share/zsh/vendor-completions/_skynet completions zsh
 say usr/share/fish/vendor_completions.d/skynet.fish completions fish
 say usr/share/doc/skynet/examples/config.toml default-config
-cp -R "$root/README.md" "$root/docs" "$doc/"
+cp -R "$root/README.md" "$root/SECURITY.md" "$root/docs" "$root/openapi" "$doc/"
 cp -R "$root/grafana/dashboards" "$root/grafana/prometheus/rules" "$doc/examples/"
+# Where the documents look for them.
+mkdir -p "$doc/grafana/prometheus"
+ln -s ../examples/dashboards "$doc/grafana/dashboards"
+ln -s ../../examples/rules "$doc/grafana/prometheus/rules"
+ln -s examples/config.toml "$doc/config.toml"
 PYTHONDONTWRITEBYTECODE=1 python3 "$root/packaging/licences.py" "$(rustc -vV | sed -n 's/^host: //p')" \
     "$doc/THIRD-PARTY.txt" >"$work/log"
 # As `install` and not as the checkout has them.
 chmod -R u=rwX,go=rX "$files"
 
-cp "$here"/{control,copyright,rules,skynet.service,skynet.socket,skynet.postinst,skynet.postrm,skynet.lintian-overrides} "$source/debian/"
+cp "$here"/{control,copyright,rules,skynet.service,skynet.socket,skynet.postinst,skynet.prerm,skynet.postrm,skynet.lintian-overrides} "$source/debian/"
 cp "$root/CHANGELOG.md" "$source/"
 maintainer=$(sed -n 's/^Maintainer: //p' "$here/control")
 cat >"$source/debian/changelog" <<END

@@ -42,9 +42,9 @@ pub(super) fn text(config: &Config, place: &Place) -> String {
     match place.is_private() {
         Some(true) => say(
             "The mod refuses private addresses. This rule lets computers reach that port and nothing \
-             else; it belongs into computercraft-server.toml (in the world's folder serverconfig, in \
-             some packs in config), above the rule with host = \"$private\", since the first rule that \
-             matches decides. Keep the port: without it players' programs reach every service there, \
+             else; it belongs into computercraft-server.toml (in the server's folder config, or in the \
+             world's folder serverconfig, which counts where it has one), above the rule with host = \
+             \"$private\", since the first rule that matches decides. Keep the port: without it players' programs reach every service there, \
              the admin API among them.",
         ),
         Some(false) => say(
@@ -55,9 +55,9 @@ pub(super) fn text(config: &Config, place: &Place) -> String {
         None => say(
             "If that name leads to a public address, no rule is needed. If it leads to a private one \
              (127.0.0.1, 192.168.1.5), which the mod refuses, this rule lets computers reach that port and \
-             nothing else. It belongs into computercraft-server.toml (in the world's folder \
-             serverconfig, in some packs in config), above the rule with host = \"$private\", since the \
-             first rule that matches decides; it is for programs that write the name, not the address.",
+             nothing else. It belongs into computercraft-server.toml (in the server's folder config, or \
+             in the world's folder serverconfig, which counts where it has one), above the rule with \
+             host = \"$private\", since the first rule that matches decides; it is for programs that write the name, not the address.",
         ),
     }
     text.push('\n');
@@ -117,6 +117,10 @@ mod tests {
             "\n[[http.rules]]\n    host = \"127.0.0.1\"\n    port = 4567\n    action = \"allow\"\n";
         assert!(text.contains(rule), "{text}");
         assert!(text.contains("wget run http://127.0.0.1:4567/install.lua"), "{text}");
+        let words = text.replace("\n#", "");
+        let places =
+            "in the server's folder config, or in the world's folder serverconfig, which counts";
+        assert!(words.contains(places), "{text}");
         let text = advice(|config| config.hub.listen = "[::1]:99".parse().unwrap());
         assert!(text.contains("\n    host = \"::1/128\"\n    port = 99\n"), "{text}");
         let text = with_url("http://192.168.1.5");

@@ -274,14 +274,26 @@ fn admin(
         return;
     }
     let ways = place::ways_to_admin(config, to);
-    let open = ways.iter().find_map(|way| {
+    let open = ways.iter().filter_map(|way| {
         let outcome = apply(&server.rules, &way.destination);
         outcome.action.filter(|_| outcome.is_allowed()).map(|rule| (way, rule))
     });
-    match open {
+    // First what is there for certain.
+    match open.min_by_key(|(way, _)| way.is_public()) {
         None => {
             let text = format!("computers do not reach the admin API ({})", config.admin.listen);
             report.add(Kind::Good, text);
+        }
+        // A container has none, and a machine behind a router may have none.
+        Some((way, rule)) if way.is_public() => {
+            let text = format!(
+                "computers do not reach the admin API by a private address, but would at {}, if it has \
+                 one that leads to it: {} allows it. If so, let admin.listen be an address that only you \
+                 reach, such as 127.0.0.1, or publish the port there alone",
+                way.told,
+                the_rule(rule)
+            );
+            report.add(Kind::Note, text);
         }
         Some((way, rule)) => report.add(Kind::Bad, danger(place, way, rule, hub)),
     }
@@ -290,7 +302,7 @@ fn admin(
 /// Why a way to the admin API is dangerous, and what closes it.
 fn danger(place: &Place, way: &Way, rule: &Rule, hub: &Outcome) -> String {
     let is_the_hubs = hub.action.is_some_and(|of_hub| of_hub == rule);
-    let close = if way.is_public() {
+    let close = if way.destination.address.is_some_and(|address| !is_private(address)) {
         "Let admin.listen be an address that only you reach, such as 127.0.0.1".to_owned()
     } else if rule.host == "*" {
         let line = rule.line.map_or_else(String::new, |line| format!(" above line {line}"));

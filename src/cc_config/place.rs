@@ -107,7 +107,7 @@ pub(super) fn ways_to_admin(config: &Config, hub: &Destination) -> Vec<Way> {
     let mut ways = Vec::new();
     for address in addresses {
         if address == SOME_PUBLIC {
-            let told = format!("port {port} of a public address of this machine, if it has one");
+            let told = format!("port {port} of a public address of this machine");
             ways.push(way(SOME_NAME.to_owned(), address, told));
             continue;
         }

@@ -15,7 +15,7 @@ const PAGE: &str = include_str!("page.html");
 const LIBRARY: &str = include_str!("../../lua/skynet.lua");
 const INSTALLER: &str = include_str!("../../lua/install.lua");
 
-const VERSION_LINE: &str = "local VERSION = \"0.1.0\"\n";
+const VERSION_LINE: &str = concat!("local VERSION = \"", env!("CARGO_PKG_VERSION"), "\"\n");
 const SERVER_LINE: &str = "local SERVER = \"ws://127.0.0.1:4567/connect/\"\n";
 const BASE_LINE: &str = "local BASE = \"http://127.0.0.1:4567\"\n";
 

@@ -74,7 +74,8 @@ async fn a_word_that_is_no_program_shows_the_help() {
         assert!(help.contains("set skynet.server, skynet.name, skynet.token"), "{help}");
         let usage = shell(app, 1, "skynet send doors").await.ends().await;
         assert_eq!(usage, Err("What, and where? skynet send <channel> <message>".to_owned()));
-        assert_eq!(shell(app, 1, "skynet version").await.succeeds().await, "0.1.0\n");
+        let version = concat!(env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(shell(app, 1, "skynet version").await.succeeds().await, version);
     })
     .await;
 }
@@ -121,7 +122,8 @@ async fn the_install_line_works_as_typed_and_again_to_update() {
         let line = format!("wget run http://{}/install.lua", app.hub());
         let computer = Computer::start(Options::beside(app.hub()), &[], &line);
         let printed = computer.succeeds().await;
-        assert!(printed.contains("0.1.0"), "it says which version: {printed}");
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(printed.contains(version), "it says which version: {printed}");
         // The hub has written its own address into the file.
         let status = computer.reboot("skynet status");
         let printed = status.succeeds().await;

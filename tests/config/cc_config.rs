@@ -176,9 +176,28 @@ fn a_rule_without_a_port_for_another_machine_is_noted() {
 }
 
 #[test]
-fn an_admin_api_that_is_open_to_networks_or_one_with_the_hub_is_dangerous_too() {
-    let text = Server::new(&with_rule(OWN)).bad(&["--admin-listen", "0.0.0.0:4568"]);
-    assert_has(&text, &["DANGER", "public address of this machine", "such as 127.0.0.1"]);
+fn an_admin_api_on_every_address_is_noted_where_no_public_one_is_known() {
+    // As in containers: the listeners are on all addresses, and the game knows the hub by a name.
+    for (rule, hub) in
+        [(OWN.to_owned(), "0.0.0.0:4567"), (OWN.replace("127.0.0.1", "::1/128"), "[::]:4567")]
+    {
+        let admin = hub.replace("4567", "4568");
+        let text =
+            Server::new(&with_rule(&rule)).good(&["--listen", hub, "--admin-listen", &admin]);
+        let note = "port 4568 of a public address of this machine, if it has one that leads to it: the rule";
+        assert_has(
+            &text.replace("\n      ", " "),
+            &["note  computers do not reach the admin API by", note],
+        );
+    }
+    let known =
+        ["--set", "hub.public_url=http://203.0.113.7:4567", "--admin-listen", "0.0.0.0:4568"];
+    let text = Server::new(FRESH).bad(&known);
+    assert_has(&text, &["DANGER", "the admin API at 203.0.113.7:4568", "such as 127.0.0.1"]);
+}
+
+#[test]
+fn an_admin_api_that_is_one_with_the_hub_is_dangerous_too() {
     let text = Server::new(&with_rule(OWN)).bad(&["--admin-listen", "127.0.0.1:4567"]);
     assert_has(&text, &["they are one listener (127.0.0.1:4567)", "a port of its own"]);
 }

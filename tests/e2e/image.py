@@ -32,8 +32,13 @@ from stage import DEADLINE_S, Failure, Lines, abridged  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER = 10001
-# The program and what it starts with: more would be something that nobody meant to ship.
-FILES = {"usr": 0, "usr/bin": 0, "usr/bin/skynet": 0, "var": 0, "var/lib": 0, "var/lib/skynet": USER}
+# The program, its licences and what it starts with: more would be something that nobody meant to ship.
+DOC = "usr/share/doc/skynet"
+FILES = {
+    **dict.fromkeys(["usr", "usr/bin", "usr/bin/skynet", "usr/share", "usr/share/doc", DOC], 0),
+    **dict.fromkeys([f"{DOC}/LICENSE", f"{DOC}/THIRD-PARTY.txt", "var", "var/lib"], 0),
+    "var/lib/skynet": USER,
+}
 MOST_MIB = 16
 # Devices that every engine puts into a container, as the OCI's runtime specification has it: major, minor.
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
@@ -89,7 +94,9 @@ def image_holds(files):
         status = path.lstat()
         found[str(path.relative_to(files))] = status.st_uid
         check(not status.st_mode & (stat.S_ISUID | stat.S_ISGID), "nothing is setuid", str(path))
-    check(found == FILES, "the image holds the program and the folder of its state alone", found)
+    check(found == FILES, "the image holds the program, its licences and the folder of its state alone", found)
+    texts = (files / DOC / "THIRD-PARTY.txt").read_text(encoding="utf-8")
+    check("tokio 1." in texts and "Permission is hereby granted" in texts, "the licences are those of what is in it")
     size = (files / "usr/bin/skynet").stat().st_size / (1 << 20)
     check(size < MOST_MIB, f"the program has less than {MOST_MIB} MiB", size)
     return size

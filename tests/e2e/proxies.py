@@ -169,6 +169,8 @@ def nginx(folder, hub):
     folder_of_certificates = f"/etc/letsencrypt/live/{NAME}"
     stand_ins = {
         "listen 443 ssl;": f"listen 127.0.0.1:{proxy.port} ssl;",
+        # Not every machine of ours has IPv6.
+        "    listen [::]:443 ssl;\n": "",
         f"{folder_of_certificates}/fullchain.pem": str(folder / "certificate.pem"),
         f"{folder_of_certificates}/privkey.pem": str(folder / "key.pem"),
         "127.0.0.1:4567": f"127.0.0.1:{hub.port}",

@@ -1,9 +1,10 @@
-"""What a release is made of, made here: archive, bill of materials, licences, sums; and what must be refused, refused.
+"""What a release is made of, made here: archive, Debian package, bill of materials, licences, sums. And what must be
+refused is refused.
 
 The sums are read by coreutils, the archive is unpacked by tar, and the program in it is asked its version.
-Tags and the changelog are tried on a made-up checkout.
+Versions, tags and the changelog are tried on a copy of the checkout.
 
-Usage: release.py PATH_OF_THE_BINARY     Needs cargo, tar, sha256sum, and cyclonedx-python-lib.
+Usage: release.py PATH_OF_THE_STATIC_BINARY     Needs cargo, tar, sha256sum, debhelper, lintian, and cyclonedx-python-lib.
 """
 
 import json
@@ -78,6 +79,13 @@ def archives_depend_on_their_files_alone(binary, dist, folder):
     refused("is no target", *release("archive", program, "../elsewhere", dist))
 
 
+def the_debian_package_of_the_static_program_is_sound(binary, dist):
+    package = works("bash", ROOT / "packaging" / "debian" / "build.sh", binary, dist)
+    works("lintian", "--fail-on", "error,warning", "--allow-root", package)
+    needs = works("dpkg-deb", "--field", package, "Depends")
+    check(needs == "adduser", "it needs no library, and so runs on every release of Debian", needs)
+
+
 def the_bill_names_what_is_inside(dist):
     bill = dist / f"skynet-{TARGET}.cdx.json"
     # The script holds it against CycloneDX's own schema.
@@ -94,8 +102,12 @@ def the_bill_names_what_is_inside(dist):
         check(name in declared["dev-dependencies"], f"{name} is for tests")
         check(name not in scopes, f"{name}, which only tests use, is not inside", scopes.get(name))
     check(scopes.get("serde_derive") == "excluded", "a macro ran while it was built", scopes.get("serde_derive"))
-    # What is of this repository has no archive that a digest could be of.
-    own = set()
+    page = next((part for part in told["components"] if part["name"] == "swagger-ui-dist"), None)
+    check(page and re.fullmatch(r"5\.\d+\.\d+", page["version"]), "the page of the API is in it too", page)
+    brought = [node["ref"] for node in told["dependencies"] if page["bom-ref"] in node.get("dependsOn", [])]
+    check(len(brought) == 1 and brought[0].startswith("poem-openapi@"), "with the crate that brings it", brought)
+    # What is of this repository has no archive that a digest could be of, and the page is a part of another's.
+    own = {page["name"]}
     for member in declared["workspace"]["members"]:
         own.add(tomllib.loads((ROOT / member / "Cargo.toml").read_text(encoding="utf-8"))["package"]["name"])
     for part in told["components"]:
@@ -121,6 +133,8 @@ def every_crate_inside_comes_with_its_licence(dist):
         check(f"\n{who}: " in listed, f"{who} is listed with its licence")
         check(any(who in head.rstrip(":").split(", ") for head in heads), f"{who} has a text")
     check(not re.search(r"^skynet", listed.split("\n\n", 1)[1], re.MULTILINE), "what is ours is under our own")
+    page = next(part for part in bill["components"] if part["name"] == "swagger-ui-dist")
+    check(f"Swagger UI {page['version']}" in listed, "the page of the API is listed with its version")
     # Of every kind of licence that the crates are under one sentence that only its text has.
     for sentence in [
         "Permission is hereby granted, free of charge", "TERMS AND CONDITIONS FOR USE, REPRODUCTION",
@@ -133,8 +147,8 @@ def every_crate_inside_comes_with_its_licence(dist):
 
 
 def sums_hold_for_these_files_and_no_others(dist):
-    refused("not in", *release("sums", dist, "*.deb"))
-    works(*release("sums", dist, "*.tar.gz", "*.zip", "*.cdx.json"))
+    refused("not in", *release("sums", dist, "*.rpm"))
+    works(*release("sums", dist, "*.tar.gz", "*.zip", "*.deb", "*.cdx.json"))
     works("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=dist)
     works(*release("verify", dist))
     victim = next(dist.glob("*.zip"))
@@ -153,15 +167,26 @@ def sums_hold_for_these_files_and_no_others(dist):
 
 def a_tag_is_the_version_and_the_changelog_knows_it(folder):
     checkout = folder / "checkout"
-    (checkout / "packaging").mkdir(parents=True)
+    left_out = shutil.ignore_patterns(".git", "target", "__pycache__")
+    shutil.copytree(ROOT, checkout, symlinks=True, ignore=left_out)
     script = checkout / "packaging" / "release.py"
-    shutil.copy(ROOT / "packaging" / "release.py", script)
-    (checkout / "Cargo.toml").write_text('[package]\nname = "skynet"\nversion = "1.2.3"\n')
     changelog = checkout / "CHANGELOG.md"
+    now = works(*release("version"))
+    changelog.write_text(f"# Changelog\n\n## [{now}] - 2026-01-01\n\n- New.\n")
+    works(*release("version", f"v{now}", script=script))
+    refused("is no version", *release("set", "1.2", script=script))
+    check(works(*release("set", "1.2.3", script=script)) == "1.2.3", "a version is set")
+    works("cargo", "metadata", "--locked", "--no-deps", "--format-version=1", cwd=checkout)
+    library = checkout / "lua" / "skynet.lua"
+    check('local VERSION = "1.2.3"' in library.read_text(), "in every file that has one")
     changelog.write_text("# Changelog\n\n## [Unreleased]\n\n- Not yet.\n\n## [1.2.2] - 2026-01-01\n\n- Old.\n")
     refused("no section ## [1.2.3]", *release("version", "v1.2.3", script=script))
     changelog.write_text("# Changelog\n\n## [1.2.3] - 2026-01-02\n\n- New.\n\n## [1.2.2] - 2026-01-01\n\n- Old.\n")
     check(works(*release("version", "v1.2.3", script=script)) == "1.2.3", "the right tag is accepted")
+    right = library.read_text()
+    library.write_text(right.replace("1.2.3", "1.2.2"))
+    refused("lua/skynet.lua says 1.2.2", *release("version", "v1.2.3", script=script))
+    library.write_text(right)
     check(works(*release("notes", script=script)) == "- New.", "the notes are that section")
     refused("it must be v1.2.3", *release("version", "v1.2.4", script=script))
     refused("it must be v1.2.3", *release("version", "1.2.3", script=script))
@@ -173,16 +198,19 @@ def the_workflow_asks_for_what_its_jobs_make():
     made = set(re.findall(r"^ +target: (\S+)$", text, re.M))
     wanted = set(re.findall(r'"skynet-\$VERSION-(\S+?)\.(?:tar\.gz|zip)"', text))
     check(made and made == wanted, "what is made is what is asked for", sorted(made), sorted(wanted))
+    hidden = re.findall(r"^.*echo .*\$\(.*$", text, re.M)
+    check(not hidden, "what fails is not hidden by the echo around it", hidden)
 
 
 def main():
     if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_file():
-        sys.exit("Usage: release.py PATH_OF_THE_BINARY")
+        sys.exit("Usage: release.py PATH_OF_THE_STATIC_BINARY")
     binary = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory(prefix="skynet-release-") as folder:
         folder = pathlib.Path(folder)
         dist = folder / "dist"
         archives_depend_on_their_files_alone(binary, dist, folder)
+        the_debian_package_of_the_static_program_is_sound(binary, dist)
         the_bill_names_what_is_inside(dist)
         every_crate_inside_comes_with_its_licence(dist)
         sums_hold_for_these_files_and_no_others(dist)
@@ -195,4 +223,4 @@ if __name__ == "__main__":
         main()
     except Failure as failure:
         sys.exit(f"FAILED  {failure}")
-    print("release: archives, bill of materials, licences and sums are made, and what is wrong is refused")
+    print("release: archives, Debian package, bill of materials, licences and sums are made, and what is wrong is refused")

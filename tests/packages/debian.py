@@ -10,6 +10,7 @@ Usage: debian.py PATH_OF_THE_BINARY FOLDER   (FOLDER: keeps the packages, and th
 Needs to be root, and debhelper, debootstrap, lintian, man-db, strace, systemd and this Python with `websockets`.
 """
 
+import gzip
 import os
 import pathlib
 import re
@@ -21,6 +22,7 @@ sys.dont_write_bytecode = True
 
 from chroot import Chroot, Failure, bring_the_loopback_up, check, fresh_system, run  # noqa: E402
 from service import Service, Unit  # noqa: E402
+from units import Units  # noqa: E402
 
 APART = "--apart"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -31,6 +33,8 @@ CONFIG = "/etc/skynet/config.toml"
 WORST_EXPOSURE = 1.5
 MARK = "# a line of the owner's own\n"
 INSTALL = r"sudo apt install \./skynet_(\S+)_amd64\.deb"
+# What the documents lead to and only a checkout has.
+OF_A_CHECKOUT = ("LICENSE", "CONTRIBUTING.md", ".github/", "fuzz/", "schedules/", "packaging/", "grafana/compose.yaml")
 NEW = "# New in this version.\n"
 
 
@@ -38,14 +42,21 @@ NEW = "# New in this version.\n"
 
 
 def build(binary, folder, revision):
-    """The package, and that a second build of it is the same to the byte."""
-    script = ROOT / "packaging" / "debian" / "build.sh"
-    built = [run(script, binary, folder / name, revision).strip() for name in ["a", "b"]]
-    first, second = map(pathlib.Path, built)
-    check(first.read_bytes() == second.read_bytes(), "two builds are the same to the byte")
+    """The package, and that a build of it in another folder, without git, is the same to the byte."""
+    moment = {"SOURCE_DATE_EPOCH": run("git", "-C", ROOT, "log", "-1", "--format=%ct").strip()}
+    elsewhere = folder / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    left_out = shutil.ignore_patterns(".git", "target", "__pycache__")
+    shutil.copytree(ROOT, elsewhere, symlinks=True, ignore=left_out)
+    built = [
+        pathlib.Path(run(root / "packaging/debian/build.sh", binary, folder / name, revision, env=moment).strip())
+        for root, name in [(ROOT, "a"), (elsewhere, "b")]
+    ]
+    first, second = built
+    check(first.read_bytes() == second.read_bytes(), "two builds in two folders are the same to the byte")
     final = folder / first.name
     shutil.move(first, final)
-    for name in ["a", "b"]:
+    for name in ["a", "b", "elsewhere"]:
         shutil.rmtree(folder / name)
     return final
 
@@ -95,7 +106,25 @@ def the_package_holds_what_it_should(package):
     for unit in ["service", "socket"]:
         pattern = rf" \./(?:usr/)?lib/systemd/system/skynet\.{unit}$"
         check(re.search(pattern, listing, re.MULTILINE), f"skynet.{unit} is there", listing)
-    check(str(ROOT) not in listing, "nothing of this machine is in it", listing)
+    tree = package.parent / "unpacked"
+    shutil.rmtree(tree, ignore_errors=True)
+    run("dpkg-deb", "--raw-extract", package, tree)
+    for path in filter(pathlib.Path.is_file, tree.rglob("*")):
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        check(str(ROOT).encode() not in content, f"{path.relative_to(tree)} names no folder of this machine")
+    its_documents_lead_to_each_other(tree / "usr/share/doc/skynet")
+    shutil.rmtree(tree)
+
+
+def its_documents_lead_to_each_other(doc):
+    pages = [*doc.glob("*.md"), *doc.glob("docs/*.md")]
+    check(len(pages) > 10, "there are documents", pages)
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            there = (page.parent / link).resolve()
+            known = str(there.relative_to(doc)).startswith(OF_A_CHECKOUT)
+            check(known or there.exists(), f"{page.relative_to(doc)} leads to {link}")
 
 
 def the_unit_is_sound_and_as_closed_as_the_readme_says(unit_file, binary, folder):
@@ -281,6 +310,51 @@ def settings_that_nobody_changed_are_renewed(chroot, first, last):
     chroot.shell("apt purge skynet; deluser --quiet skynet")
 
 
+def only_the_service_reads_the_settings_whoever_made_its_user_or_took_the_folder_away(chroot, first, second):
+    chroot.shell(f"useradd --system --gid nogroup skynet; apt install ./{first.name}")
+    seen = modes(chroot)["/etc/skynet"]
+    check(seen == "root:skynet 750", "a user without a group of its own gets one", seen)
+    chroot.shell("rm -r /etc/skynet")
+    chroot.shell(f"apt install ./{second.name}")
+    seen = chroot.shell("stat -c '%U:%G %a' /etc/skynet").strip()
+    check(seen == "root:skynet 750", "a folder that an upgrade makes anew is what it was", seen)
+    chroot.shell("apt purge skynet; deluser --quiet skynet; delgroup --quiet --only-if-empty skynet")
+
+
+def the_page_on_hosting_installs_it_without_the_package(chroot, binary):
+    page = (ROOT / "docs" / "hosting.md").read_text()
+    found = re.search(r"^```\n(install -m 0755 skynet .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    check(found, "docs/hosting.md says how to install it without the package")
+    shutil.copy(binary, chroot.path("/srv/skynet"))
+    shutil.copy(UNIT, chroot.path("/srv"))
+    chroot.shell("mkdir -p /etc/systemd/system")
+    # What is left to systemd is not done here.
+    chroot.shell(re.sub(r"^(systemctl|journalctl) .*$", "", found[1], flags=re.MULTILINE))
+    chroot.shell("install -d -o skynet -g skynet -m 0700 /var/lib/skynet")
+    shown = chroot.shell(f"sudo -u skynet skynet check-config --config {CONFIG}")
+    check("/var/lib/skynet/bans.json" in shown, "the settings are good ones", shown)
+    outsider = chroot.shell(f"setpriv --reuid=nobody --clear-groups cat {CONFIG}", fails=True)
+    check("Permission denied" in outsider, "others cannot read them", outsider)
+    chroot.shell("cd /etc; rm -r skynet systemd/system/skynet.service /usr/bin/skynet /var/lib/skynet /srv/skynet")
+    chroot.shell("deluser --quiet skynet")
+
+
+def where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second):
+    with Units(chroot) as units:
+        chroot.shell(f"apt install ./{first.name}")
+        check(units.active() == {"skynet.service"}, "the service alone is started", units.active())
+        chroot.shell("systemctl enable skynet.socket; systemctl start skynet.socket")
+        units.told()
+        chroot.shell(f"apt install ./{second.name}")
+        told = units.told()
+        check(told == ["restart skynet.service"], "an upgrade restarts the service, and its port stays bound", told)
+        chroot.shell("apt remove skynet")
+        told = units.told()
+        wanted = ["stop skynet.socket", "stop skynet.service"]
+        check(told == wanted, "a removal stops both, first what would start the other again", told)
+        chroot.shell("apt purge skynet; deluser --quiet skynet")
+
+
 def a_removal_keeps_settings_and_state(chroot, owner, service):
     service.stop()
     owner.types(r"sudo apt remove skynet")
@@ -315,11 +389,14 @@ def the_package_alone(binary, package, folder):
     print(f"ok      {package.name}: built twice, read by lintian, systemd-analyze, man and bash")
 
 
-def the_package_installed(archive, first, second, third):
+def the_package_installed(archive, binary, first, second, third):
     """In namespaces of its own: the addresses of the default configuration are free there."""
     bring_the_loopback_up()
     with Chroot(archive, [first, second, third]) as chroot:
+        the_page_on_hosting_installs_it_without_the_package(chroot, binary)
         settings_that_nobody_changed_are_renewed(chroot, first, third)
+        only_the_service_reads_the_settings_whoever_made_its_user_or_took_the_folder_away(chroot, first, second)
+        where_systemd_runs_an_enabled_socket_stays_over_an_upgrade_and_goes_at_a_removal(chroot, first, second)
         with Service(chroot, Unit(UNIT)) as service:
             owner = Owner(chroot, service)
             a_first_installation_starts_nothing_where_systemd_does_not_run(chroot, owner)
@@ -350,7 +427,7 @@ def main():
     check(installs[0] == version_of(package), "the first of them is this one", installs)
     later = [repacked(package, installs[1]), repacked(package, installs[2], NEW)]
     apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    again = [*apart, sys.executable, __file__, APART, fresh_system(folder), package, *later]
+    again = [*apart, sys.executable, __file__, APART, fresh_system(folder), binary, package, *later]
     sys.exit(subprocess.run(again, check=False).returncode)
 
 
