@@ -14,6 +14,7 @@
 //! - [`access`]: who may do what: tokens, names of hosts, and the files that keep them and bans.
 //! - [`telemetry`]: log lines, where they go and how they look.
 //! - [`descriptors`]: the system's limit on open files, of which every client needs one.
+//! - `network`: networks, as addresses are compared with them.
 //! - `sync`: the locks and notifications of the hub, in a place where others can be put.
 //! - [`reload`]: asking for the settings to be read again while the program runs.
 //! - [`shutdown`]: the signals that end the program, and the one that has it read its settings again.
@@ -27,7 +28,7 @@
 //! - `fuzzing`: what must hold for any bytes; for tests and fuzzing alone.
 //!
 //! Imports run one way: `protocol` and `config` know nothing of the rest; `hub` knows `protocol` and
-//! `sync`; `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
+//! `sync`; everybody may know `network`; `access` and `reload` know `config`; `metrics` reads the hub's figures; `gateway`, `ops`, `pages` and `api` know
 //! those and not each other; `app` knows all. `cc_config` is beside them: it knows `config`, and of
 //! `pages` how large they are.
 
@@ -47,6 +48,7 @@ pub mod http;
 pub mod hub;
 pub mod manual;
 pub mod metrics;
+mod network;
 pub mod ops;
 pub mod pages;
 pub mod protocol;

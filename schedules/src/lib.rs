@@ -5,6 +5,8 @@
 
 #[path = "../../src/hub/mod.rs"]
 pub mod hub;
+#[path = "../../src/network.rs"]
+pub mod network;
 #[path = "../../src/protocol/mod.rs"]
 pub mod protocol;
 pub mod sync;

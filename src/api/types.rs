@@ -1,5 +1,6 @@
 //! Small types of parameters and answers that the framework does not have.
 
+use crate::network;
 use crate::protocol::ChannelName;
 use ipnet::IpNet;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
@@ -10,7 +11,6 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -233,10 +233,7 @@ plain_type!(Network, text(MAX_PLAIN, "192.0.2.0/24"));
 impl Network {
     /// Reads an address, or a network as CIDR has it.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.parse::<IpAddr>() {
-            Ok(address) => Some(Self(address.to_canonical().into())),
-            Err(_) => text.parse::<IpNet>().ok().map(|network| Self(network.trunc())),
-        }
+        network::parse(text).map(Self)
     }
 
     /// What is allowed, in words.
@@ -309,6 +306,7 @@ mod tests {
         assert_eq!(network("192.0.2.7").as_deref(), Some("192.0.2.7/32"));
         assert_eq!(network("::ffff:192.0.2.7").as_deref(), Some("192.0.2.7/32"));
         assert_eq!(network("192.0.2.7/24").as_deref(), Some("192.0.2.0/24"));
+        assert_eq!(network("::ffff:192.0.2.7/120").as_deref(), Some("192.0.2.0/24"));
         assert_eq!(network("192.0.2.0/33"), None);
         assert_eq!(network("everybody"), None);
     }

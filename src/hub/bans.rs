@@ -4,11 +4,16 @@
 //! (the owner's API, in a file) takes a copy out and puts it back at the next start.
 
 use super::clients::{ClientInfo, ClientName};
+use crate::network;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Most bans at a time.
 pub const MAX_BANS: usize = 10_000;
+
+/// Largest ID of a ban that was kept elsewhere: half of those that every reader of JSON takes for
+/// what they are, so that counting on from it never comes to an end.
+const MAX_KEPT_ID: u64 = 1 << 52;
 
 /// Whom a ban keeps out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +24,7 @@ pub enum BanTarget {
     /// Clients that prove this name by their token.
     Token(String),
     /// Clients from this network. A whole Minecraft server is one address.
+    #[serde(deserialize_with = "read_network")]
     Network(IpNet),
 }
 
@@ -26,6 +32,7 @@ pub enum BanTarget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
     /// Its ID: grows with each ban.
+    #[serde(deserialize_with = "read_id")]
     pub id: u64,
     /// Whom it keeps out.
     pub target: BanTarget,
@@ -35,6 +42,23 @@ pub struct Ban {
     pub created_at_ms: u64,
     /// When it ends, in milliseconds since 1970 UTC; never, if absent.
     pub expires_at_ms: Option<u64>,
+}
+
+/// Reads an ID that leaves room for those to come: each is one that the owner's API can be asked for.
+fn read_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let id = u64::deserialize(deserializer)?;
+    if id > MAX_KEPT_ID {
+        return Err(de::Error::custom(format!("an ID is {MAX_KEPT_ID} at most")));
+    }
+    Ok(id)
+}
+
+/// Reads a network as the addresses of clients are compared with it.
+fn read_network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    network::parse(&text).ok_or_else(|| {
+        de::Error::custom("this is no network, such as 192.0.2.0/24, and no address")
+    })
 }
 
 impl BanTarget {
@@ -118,5 +142,41 @@ impl Bans {
 
     fn forget_expired(&mut self, now_ms: u64) {
         self.list.retain(|ban| ban.is_in_force(now_ms));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Identity;
+    use super::*;
+
+    fn kept(id: u64, network: &str) -> String {
+        format!(
+            r#"{{"id":{id},"target":{{"network":"{network}"}},"reason":"r","created_at_ms":0}}"#
+        )
+    }
+
+    #[test]
+    fn a_kept_ban_keeps_out_whom_it_names_however_the_network_is_written() {
+        let info = ClientInfo {
+            address: "[::ffff:192.0.2.7]:1".parse().unwrap(),
+            user_agent: None,
+            identity: Identity::default(),
+            rights: None,
+        };
+        for network in ["192.0.2.0/24", "192.0.2.9/24", "::ffff:192.0.2.0/120"] {
+            let ban: Ban = serde_json::from_str(&kept(1, network)).unwrap();
+            assert!(ban.target.matches(&info), "{network}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_leaves_no_room_for_others_is_refused() {
+        let read = |id| serde_json::from_str::<Ban>(&kept(id, "192.0.2.0/24"));
+        assert!(read(u64::MAX).unwrap_err().to_string().contains("an ID is 4503599627370496 at"));
+        let mut bans = Bans::default();
+        bans.restore(vec![read(MAX_KEPT_ID).unwrap()]);
+        let made = bans.add(BanTarget::Name("a".into()), String::new(), None, 0).unwrap();
+        assert_eq!(made.id, MAX_KEPT_ID + 1);
     }
 }
