@@ -124,7 +124,8 @@ impl BansFile {
         Ok(bytes)
     }
 
-    fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, BansFileError> {
+    /// The bans that these contents of the file are.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, BansFileError> {
         serde_json::from_slice(bytes).map_err(|error| BansFileError::Malformed {
             path: self.path.clone(),
             line: error.line().max(1),
@@ -142,15 +143,20 @@ impl BansFile {
     ///
     /// It cannot be written, because the disk is full for instance. The file is as it was before.
     pub fn write<T: Serialize>(&mut self, bans: &[T]) -> Result<(), BansFileError> {
-        serde_json::to_vec_pretty(bans)
-            .map_err(io::Error::from)
-            .and_then(|mut json| {
-                json.push(b'\n');
+        Self::text(bans)
+            .and_then(|json| {
                 replace(&self.path, |file| file.write_all(&json))?;
                 self.seen = Some(hash(&json));
                 Ok(())
             })
             .map_err(|error| BansFileError::Unwritable { path: self.path.clone(), error })
+    }
+
+    /// What the file holds for these bans.
+    pub(crate) fn text<T: Serialize>(bans: &[T]) -> io::Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(bans)?;
+        json.push(b'\n');
+        Ok(json)
     }
 }
 
