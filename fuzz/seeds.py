@@ -98,3 +98,50 @@ keep("config", [plain, "", "[hub]\nlisten = '[::]:1'", "hub.listen = 5", "[limit
 keep("hub", [bytes([0, 0, 7, 0, 0, 0, 2, 7, 1, 15, 3, 2]), bytes([0, 0, 0, 7, 0, 64, 0, 7, 1, 15, 9, 3, 0, 5, 0, 2]),
              bytes([0, 0] + [7, 1, 15, 3] * 12 + [7, 0, 3, 9, 3, 0, 7, 1, 15, 3, 5, 0, 2]),
              bytes([0, 0, 7, 0, 4, 0, 7, 0, 5, 9] + [7, 1, 15, 5] * 20 + [6, 200, 2, 6, 255, 2, 7, 0, 6, 0, 1, 0])])
+
+signature = b"\r\n\r\n\0\r\nQUIT\n"
+four, six = b"\xc0\0\2\1\x0a\0\0\1\xdc\x04\1\xbb", bytes(15) + b"\1" + bytes(15) + b"\2\0\1\0\2"
+versions = [b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n", b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n",
+            b"PROXY TCP6 ::ffff:192.0.2.1 1:2:3:4:5:6:7:8 65535 0\r\n", b"PROXY UNKNOWN\r\n",
+            b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", b"PROXY UNKNOWN " + b"x" * 91 + b"\r\n",
+            b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n", b"PROXY TCP4 192.0.2.1 10.0.0.1 065 443\r\n",
+            b"PROXY TCP4  192.0.2.1 10.0.0.1 1 2\r\n", b"PROXY TCP6 1::2::3 ::1 1 2\r\n", b"PROXY \r\nabcdef\r\n",
+            signature + b"\x21\x11\0\x0c" + four, signature + b"\x21\x21\0\x24" + six,
+            signature + b"\x21\x11\0\x10" + four + b"\4\0\1\0", signature + b"\x20\0\0\0",
+            signature + b"\x21\0\0\0", signature + b"\x21\x31\0\0", signature + b"\x21\x11\0\x0b" + four,
+            signature + b"\x21\x12\0\x0c" + four, signature + b"\x20\0\x08\1"]
+keep("proxy_header", [bytes([3, 1, 5, 9]) + header + b"GET / HTTP/1.1\r\n" for header in versions]
+     + [b"\0" + header for header in versions])
+
+bans = [{"id": 1, "target": {"name": "a\n"}, "reason": "r", "created_at_ms": 5, "expires_at_ms": None},
+        {"id": 7, "target": {"token": "t"}, "reason": "", "created_at_ms": 0, "expires_at_ms": 2**60},
+        {"id": 3, "target": {"network": "192.0.2.0/24"}, "reason": "\u20ac", "created_at_ms": 1, "expires_at_ms": 9},
+        {"id": 4, "target": {"network": "2001:db8::/32"}, "reason": "r", "created_at_ms": 1}]
+keep("bans_file", [json.dumps(bans), json.dumps(bans, indent=2), "[]", "", "[{}]", "{}", "[[1,{\"name\":\"a\"},\"r\",5,null]]",
+                   "[\n1]"] + [json.dumps([one]) for one in bans]
+     + [json.dumps([bans[2] | change]) for change in (
+         {"id": -1}, {"id": 2**53}, {"id": "1"}, {"target": {"network": "192.0.2.7/24"}}, {"target": {"name": "a", "token": "b"}},
+         {"target": {"network": "::ffff:192.0.2.0/120"}}, {"target": {"network": "192.0.2.7"}}, {"more": [1]}, {"target": "name"})])
+
+keep("query", ["log", "log?limit=2", "log?order=asc&limit=3", "log?channel=x&channel=5&limit=1", "log?channel=%225%22",
+               "log?q=HELLO", "log?q=%22b%5C%22", "log?q=%01", "log?start=-3&end=-1", "log?start=2&end=4&order=asc", "log?before=!5",
+               "log?after=!5&order=asc", "log?since=!3&until=!7", "log?since=$3&until=$7", "log?since=2026-01-31T12:00:00Z",
+               "log?limit=0", "log?limit=1001", "log?start=x", "log/!4", "log/x", "channels", "channels?sort=listeners&order=desc",
+               "channels?prefix=x", "channels?q=Y&min_listeners=1&limit=2", "channels/x", "channels/5", "channels/%225%22",
+               "channels/x/listeners?limit=1", "channels/%2A/listeners", "clients", "clients?address=10.0.0.0/8", "clients?name=a",
+               "clients?channel=x&sort=messages_in&order=desc", "clients?state=closed", "clients?name=b+c", "clients/1", "clients/0",
+               "bans", "info", "stats", "config", "clients?cursor=WyJjb25uZWN0ZWRfYXQiLGZhbHNlLDAsIjEiXQ", "log?channel=" * 17,
+               "channels?cursor=WyJuYW1lIixmYWxzZSwwLCJcInhcIiJd", "nothing", "clients/kick", "log?limit=5&limit=1", "bans/1"])
+
+a_ban = [{"name": "a"}, {"token": "a", "reason": "r"}, {"address": "10.0.0.0/8", "duration": "10m"}, {"address": "2001:db8::1"},
+         {"address": "::ffff:10.0.0.0/104"}, {"name": "b c", "expires_at": "2999-01-31T12:00:00.5Z"}, {"name": ""}, {},
+         {"name": "a", "token": "a"}, {"name": "x" * 65}, {"name": "a", "reason": "x" * 124}, {"name": "a", "nam": "b"},
+         {"name": "a", "duration": "0s"}, {"name": "a", "duration": "1h 5m", "expires_at": "2999-01-31T12:00:00Z"},
+         {"name": "a", "expires_at": "2000-01-31T12:00:00Z"}, {"address": "everybody"}, {"name": 5}, {"name": None}]
+a_kick = [{"channel": "x"}, {"channel": 5.0, "dry_run": True}, {"channel": "5"}, {"all": True, "reason": "r"}, {"all": False},
+          {"address": "10.0.0.1"}, {"address": "0.0.0.0/0"}, {"address": "::/0"}, {"name": "a"}, {"name": "a", "all": True},
+          {"channel": [1]}, {"channel": "*"}, {"name": "b c", "dry_run": 1}]
+a_message = [{"channel": "x", "message": "m"}, {"channel": 5, "k": [1.5, None]}, {"channel": -0.0}, {"channel": "5"}, {"message": 1},
+             {"channel": "*", "type": "open", "ID": 1, "time": 2}, {"channel": "x" * 256}, {"channel": True}]
+keep("body", [bytes([what]) + json.dumps(one).encode() for what, all_of in enumerate((a_ban, a_kick, a_message))
+              for one in all_of] + [b"\0[]", b"\1", b"\2{", b"\0{\"name\":\"\\ud800\"}", b"\0\xff"])

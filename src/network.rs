@@ -44,10 +44,7 @@ impl fmt::Display for NoNetwork {
 ///
 /// The text is neither, or one that nobody could be in.
 pub fn parse(text: &str) -> Result<IpNet, NoNetwork> {
-    let text = text.trim();
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    let network =
-        text.parse::<IpNet>().or_else(|_| address()).map_err(|_| NoNetwork::Unreadable)?;
+    let network = read(text.trim()).ok_or(NoNetwork::Unreadable)?;
     let network = match network.addr().to_canonical() {
         address @ IpAddr::V4(_) if network.addr().is_ipv6() => {
             let length = network.prefix_len().checked_sub(BITS_BEFORE_IPV4);
@@ -56,6 +53,18 @@ pub fn parse(text: &str) -> Result<IpNet, NoNetwork> {
         _ => network,
     };
     Ok(network.trunc())
+}
+
+/// Reads what is written, by the standard library's addresses: ipnet takes 010.0.0.0/8 for 10.0.0.0/8,
+/// where others read 010 as octal.
+fn read(text: &str) -> Option<IpNet> {
+    let Some((address, length)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    };
+    let plain = length.bytes().all(|byte| byte.is_ascii_digit());
+    let leading_zero = length.len() > 1 && length.starts_with('0');
+    let length = length.parse().ok().filter(|_| plain && !leading_zero)?;
+    IpNet::new(address.parse().ok()?, length).ok()
 }
 
 /// Reads a network from a file that keeps it, as [`parse`] does.
@@ -85,7 +94,18 @@ mod tests {
         ] {
             assert_eq!(parse(written).unwrap().to_string(), form, "{written}");
         }
-        for wrong in ["", "everybody", "192.0.2.0/33", "fd00::/129", "*", "10.0.0.1:80"] {
+        for wrong in [
+            "",
+            "everybody",
+            "192.0.2.0/33",
+            "fd00::/129",
+            "*",
+            "10.0.0.1:80",
+            "010.0.0.0/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+        ] {
             assert_eq!(parse(wrong), Err(NoNetwork::Unreadable), "{wrong}");
         }
     }

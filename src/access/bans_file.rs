@@ -148,7 +148,8 @@ impl BansFile {
         Ok(Some(bytes))
     }
 
-    fn parse<L: DeserializeOwned>(&self, bytes: &[u8]) -> Result<L, BansFileError> {
+    /// The bans that these contents of the file are.
+    pub(crate) fn parse<L: DeserializeOwned>(&self, bytes: &[u8]) -> Result<L, BansFileError> {
         serde_json::from_slice(bytes).map_err(|error| BansFileError::Malformed {
             path: self.path.clone(),
             line: error.line().max(1),
@@ -173,15 +174,20 @@ impl BansFile {
                 return Err(BansFileError::Changed { path: self.path.clone() });
             }
         }
-        serde_json::to_vec_pretty(bans)
-            .map_err(io::Error::from)
-            .and_then(|mut json| {
-                json.push(b'\n');
+        Self::text(bans)
+            .and_then(|json| {
                 replace(&self.path, |file| file.write_all(&json))?;
                 self.seen = Seen::File(hash(&json));
                 Ok(())
             })
             .map_err(|error| BansFileError::Unwritable { path: self.path.clone(), error })
+    }
+
+    /// What the file holds for these bans.
+    pub(crate) fn text<T: Serialize>(bans: &[T]) -> io::Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(bans)?;
+        json.push(b'\n');
+        Ok(json)
     }
 }
 

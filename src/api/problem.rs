@@ -186,6 +186,9 @@ impl Problem {
             let name = paths.parameter(path, error.name).unwrap_or("path");
             return Self::parameter(name, readable(&error.reason));
         }
+        if error.is::<poem::error::ParsePathError>() {
+            return Self::parameter("path", "its escapes must be those of UTF-8");
+        }
         if error.is::<NotFoundError>() {
             return Self::not_found("nothing is here; /openapi.json lists what there is");
         }
@@ -365,3 +368,16 @@ macro_rules! failures {
 }
 
 pub(super) use failures;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_a_wrong_parameter_and_no_wrong_body() {
+        let error = poem::Error::from(poem::error::ParsePathError);
+        let problem = Problem::of_error(&error, "/channels/%ff", &Paths::of::<()>(""));
+        assert_eq!((problem.status, problem.code), (400, Code::InvalidParameter));
+        assert_eq!(problem.errors[0].field, "path");
+    }
+}

@@ -136,7 +136,7 @@ fn explain(message: &str, in_a_value: bool) -> String {
 
 /// The number of the line that follows these bytes, from 1.
 pub(crate) fn line_of(before: &[u8]) -> usize {
-    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+    1 + memchr::memchr_iter(b'\n', before).count()
 }
 
 /// Numbers that fit nowhere, and dates, become text, which most settings refuse by what was written.

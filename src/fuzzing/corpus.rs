@@ -55,4 +55,7 @@ fn every_target_is_a_program_of_fuzz_and_has_its_folder_of_the_corpus() {
     };
     assert_eq!(stems("targets"), names);
     assert_eq!(stems("corpus"), names);
+    for name in stems("dictionaries") {
+        assert!(names.contains(&&*name), "a dictionary of {name}, which is no target");
+    }
 }

@@ -8,9 +8,11 @@
 //! - `naive`: JSON commands read the obvious way, through a tree of values.
 //! - `json`, `cbor`: commands, and what becomes of messages in the other encoding.
 //! - `websocket`: frames, in one piece and in many, beside another implementation.
+//! - `bans_file`: the list of bans that outlives the program.
 //! - `forwarded`: where a request comes from, behind proxies.
 //! - `host`: where a hub is, as URLs and `Host` headers say it.
 
+mod bans_file;
 mod cbor;
 #[cfg(test)]
 mod corpus;
@@ -20,10 +22,12 @@ mod json;
 mod naive;
 mod websocket;
 
-pub use crate::api::fuzzing::channel;
+pub use crate::api::fuzzing::{body, channel, query};
 pub use crate::config::fuzzing::config;
 pub use crate::gateway::fuzzing::handshake;
+pub use crate::http::fuzzing::proxy_header;
 pub use crate::hub::fuzzing::hub;
+pub use bans_file::bans_file;
 pub use cbor::cbor;
 pub use forwarded::forwarded;
 pub use host::host;
@@ -36,7 +40,9 @@ use crate::protocol::{CommandLimits, Stamp, Stamper};
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is that of the folder of their corpus too.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 13] = [
+    ("bans_file", bans_file),
+    ("body", body),
     ("cbor", cbor),
     ("channel", channel),
     ("config", config),
@@ -45,6 +51,8 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("host", host),
     ("hub", hub),
     ("json", json),
+    ("proxy_header", proxy_header),
+    ("query", query),
     ("websocket", websocket),
 ];
 

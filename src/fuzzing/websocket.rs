@@ -81,7 +81,9 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Result<
 /// Holds what was decoded against tungstenite, which takes lengths that are not in their shortest
 /// form, and refuses text that is not UTF-8 as soon as it sees it.
 fn beside_another((ours, end): &(Vec<Seen>, Result<(), Violation>), stream: &[u8]) {
+    // Its usual buffer is made anew for every input, and that takes longer than all the rest.
     let config = WebSocketConfig::default()
+        .read_buffer_size(MAX_BYTES)
         .max_message_size(Some(MAX_BYTES))
         .max_frame_size(Some(MAX_BYTES));
     let mut other =

@@ -15,6 +15,8 @@ mod certificates;
 mod connection;
 mod counted;
 mod crowd;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(unix)]
 mod inherited;
 mod listener;

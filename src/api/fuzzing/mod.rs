@@ -1,4 +1,13 @@
-//! Fuzzing of what the owner's API reads of a URL.
+//! Fuzzing of what the owner's API reads.
+//!
+//! - `query`: paths and queries; `body`: bodies; `world`: the API that both ask.
+
+mod body;
+mod query;
+mod world;
+
+pub use body::body;
+pub use query::query;
 
 use super::channel_param::ChannelParam;
 use super::paging::{Listing, Order};
