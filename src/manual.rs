@@ -75,7 +75,8 @@ pub fn page(mut command: Command) -> String {
     // A vector takes everything.
     let _ = man.render_title(&mut out);
     let _ = man.render_name_section(&mut out);
-    let _ = man.render_synopsis_section(&mut out);
+    // clap's own names every option, without what it takes.
+    out.extend_from_slice(b".SH SYNOPSIS\n\\fBskynet\\fR [\\fIoption\\fR ...] [\\fIcommand\\fR]\n");
     let _ = man.render_description_section(&mut out);
     let _ = man.render_options_section(&mut out);
     let mut text = String::from_utf8_lossy(&out).into_owned();

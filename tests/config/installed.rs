@@ -22,6 +22,14 @@ fn the_readme_and_the_manual_page_tell_the_exit_codes_with_the_same_words() {
 }
 
 #[test]
+fn the_manual_page_shows_no_option_without_what_it_takes() {
+    let page = run(&["man"], &[]);
+    let (_, synopsis) = page.stdout.split_once(".SH SYNOPSIS\n").unwrap();
+    let (synopsis, _) = synopsis.split_once("\n.").unwrap();
+    assert_eq!(synopsis, r"\fBskynet\fR [\fIoption\fR ...] [\fIcommand\fR]");
+}
+
+#[test]
 fn what_a_package_is_made_of_is_printed_even_with_a_bad_configuration() {
     let bad = ["--listen", "nowhere"];
     for (arguments, part) in [
