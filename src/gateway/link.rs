@@ -101,10 +101,9 @@ impl Link {
         if !std::mem::take(&mut state.insist) {
             return None;
         }
-        match self.socket.insist(&state.left) {
-            Ok(written) => state.left.advance(written),
-            // What is wrong with the socket shows where it is waited for.
-            Err(_) => {}
+        // What is wrong with the socket shows where it is waited for.
+        if let Ok(written) = self.socket.insist(&state.left) {
+            state.left.advance(written);
         }
         state.held = self.socket.held();
         Some(Written::Left(state.left.bytes() + state.held))
