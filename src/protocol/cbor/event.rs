@@ -24,8 +24,9 @@ const TOO_LARGE: &str = "too_large";
 const LAST_TIME_MS: u64 = 253_402_300_799_999;
 
 /// The map of a message as its sender wrote it in CBOR, found to be a message. One that takes more
-/// than the message's event in JSON is tidied, so that what is kept, and what is left to do while
-/// the message is delivered, is in proportion to the message.
+/// than the message's event in JSON is tidied: of keys that are equal in CBOR, the last is left. What
+/// is kept may take more than the event all the same, as floats and keys that are equal in JSON alone
+/// do; the frame that was sent bounds it, and it is gone when the message is on its way.
 #[derive(PartialEq)]
 pub struct Source(Box<[u8]>);
 
