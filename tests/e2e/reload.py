@@ -105,7 +105,8 @@ def a_token_that_is_taken_away_is_worth_nothing_at_once(hub):
     with connect(hub.url, additional_headers=headers) as client:
         client.send('{"type":"ping"}')
         client.recv(DEADLINE_S)
-        hub.write("")
+        # Not an empty file, which would be refused as one that is lost.
+        hub.write("[limits]\nmax_clients = 1000\n")
         status, text = hub.ask("POST", "/api/v1/config/reload")
         report = json.loads(text)
         check(status == 200 and report["closed_clients"] == 1, "one client is closed", text)
