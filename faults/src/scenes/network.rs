@@ -97,8 +97,7 @@ pub(super) async fn half_open(stage: &Stage<'_>) -> Outcome<Figures> {
     for (name, kind) in [("silent", Cut::Silence), ("swallowing", Cut::Swallow)] {
         let feed =
             Feed::start(hub, FEED, 1000, Duration::from_millis(20), stage.ledger.clone()).await?;
-        let mut owner = stage.server.owner().await?;
-        let before = owner.metrics().await?;
+        let before = stage.server.owner().await?.metrics().await?;
         let gone = |page: &crate::http::Page| {
             let reason = |name: &str| page.sum("skynet_disconnects_total", name);
             (reason("ping_timeout"), reason("too_slow"))
@@ -118,6 +117,8 @@ pub(super) async fn half_open(stage: &Stage<'_>) -> Outcome<Figures> {
             listeners.push(client);
         }
         let began = Instant::now();
+        // Not the connection of before: it may have been idle for longer than one may be.
+        let mut owner = stage.server.owner().await?;
         wait_until("all have been closed", async || {
             let (now, slow_now) = gone(&owner.metrics().await?);
             ensure(slow_now == slow, || "a queue of 16 MiB is too small".into())?;

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 
 use super::Owner;
 use crate::{
-    api::{Caller, TOKEN, json},
+    api::{Caller, TOKEN, json, problem},
     support::{
         http,
         process::{KillOnDrop, Process, program},
@@ -185,7 +185,10 @@ async fn a_pipe_in_the_place_of_a_file_holds_up_no_reload_no_ban_and_not_the_end
     std::fs::remove_file(&bans).expect("it is there");
     make_pipe(&bans);
     assert_eq!(api.call("POST", "/config/reload").await.status, 409);
-    api.post("/bans", r#"{"name":"eve"}"#, 201).await;
+    // Answered at once, though it cannot be kept.
+    let unsaved = api.tell("POST", "/bans", "", r#"{"name":"eve"}"#).await;
+    assert_eq!(problem(&unsaved, 500, None), "bans_not_saved");
+    assert!(unsaved.body.contains("it is not a regular file"), "{}", unsaved.body);
     hub.signal("TERM");
     assert!(hub.exit().await.success());
 }
