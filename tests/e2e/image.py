@@ -224,4 +224,4 @@ if __name__ == "__main__":
     try:
         main()
     except Failure as failure:
-        sys.exit(f"FAILED  {failure}")
+        sys.exit(f"FAILED  {failure.told()}")

@@ -168,5 +168,5 @@ if __name__ == "__main__":
     try:
         main()
     except Failure as failure:
-        sys.exit(f"FAILED  {failure}")
+        sys.exit(f"FAILED  {failure.told()}")
     print("release: archives, bill of materials and sums are made, and what is wrong is refused")
