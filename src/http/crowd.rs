@@ -126,16 +126,16 @@ impl Crowd {
         if members.list.values().any(|member| member.progress.at() == At::End) {
             return;
         }
-        let is_idle = |member: &&Member| {
-            member.progress.at() == At::Nothing && member.since.elapsed() >= self.grace
-        };
-        let idle = || members.list.values().filter(is_idle);
+        let idle = || members.list.values().filter(|member| member.progress.at() == At::Nothing);
         let mut counts = HashMap::<Option<IpAddr>, usize>::new();
+        // Those that have just come too: a flood whose connections are ever new would else count for
+        // less than somebody who takes a moment longer.
         for member in idle() {
             *counts.entry(member.address).or_default() += 1;
         }
         let most = counts.values().copied().max().unwrap_or(0);
-        if let Some(member) = idle().find(|member| counts.get(&member.address) == Some(&most)) {
+        let oldest = idle().find(|member| counts.get(&member.address) == Some(&most));
+        if let Some(member) = oldest.filter(|member| member.since.elapsed() >= self.grace) {
             // Unless it has begun something in the meantime.
             member.progress.0.send_if_modified(|at| {
                 let wanted = *at == At::Nothing;
@@ -288,6 +288,26 @@ mod tests {
             _ = newcomer.as_mut() => panic!("nobody has gone"),
         }
         assert!(begun.elapsed() >= grace);
+    }
+
+    #[tokio::test]
+    async fn the_young_of_a_flood_count_and_nobody_goes_in_their_stead() {
+        let grace = Duration::from_millis(300);
+        let crowd = Crowd::with_grace(3, grace);
+        let honest = crowd.enter(ip("192.0.2.1")).await;
+        sleep_until(first_since(&crowd) + grace).await;
+        let flood = [crowd.enter(ip("192.0.2.2")).await, crowd.enter(ip("192.0.2.2")).await];
+        let mut newcomer = Box::pin(crowd.enter(ip("192.0.2.2")));
+        tokio::select! {
+            why = flood[0].has_to_go() => assert_eq!(why, Why::Crowded),
+            _ = honest.has_to_go() => panic!("the flood's own go first"),
+            _ = newcomer.as_mut() => panic!("nobody has gone"),
+        }
+    }
+
+    /// When the first of a crowd came.
+    fn first_since(crowd: &Crowd) -> Instant {
+        crowd.members().list.first_key_value().expect("it is there").1.since
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use crate::api::{TOKEN, config as with_tokens};
 use crate::support::{
     DEADLINE, config, http,
     raw::{Raw, upgrade},
-    with_app,
+    wait_until, with_app,
 };
 
 /// More connections than a listener has places for unfinished requests.
@@ -75,6 +75,12 @@ async fn who_floods_from_one_address_displaces_itself_and_nobody_else() {
         let mut honest = Raw::tcp(app.hub()).await;
         honest.write(half.as_bytes()).await;
         let _held = held("127.0.0.2", app.hub(), b"GET").await;
+        // Somebody has had to go by now, and the honest one is the oldest.
+        let labels = [("listener", "hub"), ("reason", "crowded")];
+        wait_until("many have been displaced", async || {
+            app.metric("skynet_connection_failures_total", &labels).await >= 100.0
+        })
+        .await;
         honest.write(rest.as_bytes()).await;
         honest.accepted().await;
         honest.open("\"x\"").await;
