@@ -144,7 +144,7 @@ impl Crowd {
         if members.list.values().any(|member| member.progress.at() == At::End) {
             return;
         }
-        let may_go = |member: &&Member| match member.progress.at() {
+        let may_go = |member: &Member| match member.progress.at() {
             At::Nothing(_) => true,
             At::Beginning => {
                 now.duration_since(member.since) >= self.grace
@@ -152,13 +152,18 @@ impl Crowd {
             }
             At::Request | At::Answer(_) | At::End => false,
         };
-        let idle = || members.list.values().filter(may_go);
+        let is_idle =
+            |member: &&Member| matches!(member.progress.at(), At::Beginning | At::Nothing(_));
+        let idle = || members.list.values().filter(is_idle);
         let mut counts = HashMap::<Option<IpAddr>, usize>::new();
+        // Those that have just come too: a flood whose connections are ever new would else count for
+        // less than somebody who takes a moment longer.
         for member in idle() {
             *counts.entry(member.address).or_default() += 1;
         }
         let most = counts.values().copied().max().unwrap_or(0);
-        let goes = idle().find(|member| counts.get(&member.address) == Some(&most));
+        let has_most = |member: &&Member| counts.get(&member.address) == Some(&most);
+        let goes = idle().filter(has_most).find(|member| may_go(member));
         let Some((address, progress)) = goes.map(|goes| (goes.address, goes.progress.clone()))
         else {
             return;
@@ -369,6 +374,26 @@ mod tests {
         places[1].progress().done(LONG);
         crowd.throw_out();
         assert_eq!(thrown_out(&places), Some(1));
+    }
+
+    #[tokio::test]
+    async fn the_young_of_a_flood_count_and_nobody_goes_in_their_stead() {
+        let grace = Duration::from_millis(300);
+        let crowd = Crowd::with_grace(3, grace);
+        let honest = crowd.enter(ip("192.0.2.1")).await;
+        sleep_until(first_since(&crowd) + grace).await;
+        let flood = [crowd.enter(ip("192.0.2.2")).await, crowd.enter(ip("192.0.2.2")).await];
+        let mut newcomer = Box::pin(crowd.enter(ip("192.0.2.2")));
+        tokio::select! {
+            why = flood[0].has_to_go() => assert_eq!(why, Why::Crowded),
+            _ = honest.has_to_go() => panic!("the flood's own go first"),
+            _ = newcomer.as_mut() => panic!("nobody has gone"),
+        }
+    }
+
+    /// When the first of a crowd came.
+    fn first_since(crowd: &Crowd) -> Instant {
+        crowd.members().list.first_key_value().expect("it is there").1.since
     }
 
     #[tokio::test]

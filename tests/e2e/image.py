@@ -231,4 +231,4 @@ if __name__ == "__main__":
     try:
         main()
     except Failure as failure:
-        sys.exit(f"FAILED  {failure}")
+        sys.exit(f"FAILED  {failure.told()}")

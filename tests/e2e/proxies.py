@@ -384,5 +384,5 @@ if __name__ == "__main__":
     try:
         main()
     except Failure as failure:
-        sys.exit(f"FAILED  {failure}")
+        sys.exit(f"FAILED  {failure.told()}")
     print("proxies: the blocks of docs/hosting.md do what the page says")

@@ -222,5 +222,5 @@ if __name__ == "__main__":
     try:
         main()
     except Failure as failure:
-        sys.exit(f"FAILED  {failure}")
+        sys.exit(f"FAILED  {failure.told()}")
     print("release: archives, Debian package, bill of materials, licences and sums are made, and what is wrong is refused")

@@ -22,12 +22,18 @@ import subprocess
 import tempfile
 import threading
 import time
+import traceback
 
 DEADLINE_S = 15
 
 
 class Failure(Exception):
     """What was expected and what came instead."""
+
+    def told(self):
+        """It, behind the functions that it came from: the scene's name is among them."""
+        names = [frame.name for frame in traceback.extract_tb(self.__traceback__)]
+        return " > ".join(name for name in names if name not in ("<module>", "main", "check")) + f": {self}"
 
 
 class Lines:

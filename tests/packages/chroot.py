@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import traceback
 
 # For a command; debootstrap has MAKING_S.
 DEADLINE_S = 120
@@ -30,6 +31,11 @@ sudo() {
 
 class Failure(Exception):
     """What was expected and what came instead."""
+
+    def told(self):
+        """It, behind the functions that it came from: the test's name is among them."""
+        names = [frame.name for frame in traceback.extract_tb(self.__traceback__)]
+        return " > ".join(name for name in names if name not in ("<module>", "main", "check")) + f": {self}"
 
 
 def check(condition, expectation, *seen):

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{Caller, config, problem};
-use crate::support::{http, with_app};
+use crate::support::{DEADLINE, http, wait_until, with_app};
 
 #[tokio::test]
 async fn without_a_known_token_nothing_is_answered() {
@@ -34,16 +35,52 @@ async fn wrong_tokens_wait_and_only_so_many_and_the_right_one_does_not() {
         let wrong = format!(
             "GET /api/v1/info HTTP/1.0\r\nHost: {admin}\r\nAuthorization: Bearer wrong\r\n\r\n"
         );
-        let began = Instant::now();
-        let answers = join_all((0..64).map(|_| http::send(admin, &wrong))).await;
-        let late = answers.iter().filter(|answer| answer.status == 401).count();
-        assert!(late >= 32, "{late} were answered late");
-        assert!(began.elapsed() >= Duration::from_millis(250));
-        let refused = answers.iter().find(|answer| answer.status == 429);
-        let refused = refused.expect("one more than may wait");
-        assert_eq!(problem(refused, 429, None), "too_many_failures");
+        // The fastest of some: a machine that dawdles must not be taken for the hub that waits.
+        let fastest = async |request: &str, status: u16| {
+            let mut fastest = Duration::MAX;
+            for _ in 0..5 {
+                let began = Instant::now();
+                assert_eq!(http::send(admin, request).await.status, status);
+                fastest = fastest.min(began.elapsed());
+            }
+            fastest
+        };
+        let late = Duration::from_millis(250);
+        let right = format!("{}\r\n", Caller::owner(app).head("GET", "/info"));
+        assert!(fastest(&right, 200).await < late && fastest(&wrong, 401).await >= late);
+        let mut refused = None;
+        wait_until("there are more than may wait", async || {
+            let mut answers = join_all((0..64).map(|_| http::send(admin, &wrong))).await;
+            let late = answers.iter().filter(|answer| answer.status == 401).count();
+            assert!(late >= 32, "{late} were answered late");
+            refused = answers.drain(..).find(|answer| answer.status == 429);
+            refused.is_some()
+        })
+        .await;
+        let refused = refused.expect("it was waited for");
+        assert_eq!(problem(&refused, 429, None), "too_many_failures");
         assert!(refused.header("retry-after").is_some());
-        assert_eq!(Caller::owner(app).get("/info").await["stopping"], false);
+        // While others are turned away, before the first call and after the last one.
+        let (stop, mut stopped) = oneshot::channel();
+        let flood = async {
+            while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+                join_all((0..64).map(|_| http::send(admin, &wrong))).await;
+            }
+        };
+        let owner = async {
+            let turned_away = async || {
+                let labels = [("surface", "api")];
+                app.metric("skynet_rate_limited_total", &labels).await
+            };
+            let (first, mut calls) = (turned_away().await, 0);
+            while calls < 20 || turned_away().await == first {
+                assert_eq!(Caller::owner(app).get("/info").await["stopping"], false);
+                calls += 1;
+            }
+            stop.send(()).expect("it floods");
+        };
+        let both = async { tokio::join!(flood, owner) };
+        timeout(DEADLINE, both).await.expect("some are turned away in time");
     })
     .await;
 }

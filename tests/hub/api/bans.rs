@@ -1,7 +1,12 @@
 //! `/bans`.
 
+use skynet::config::{HubToken, Secret};
+
 use super::{Caller, config, json, named, problem};
-use crate::support::{raw::Raw, with_app};
+use crate::support::{
+    raw::{Raw, upgrade},
+    with_app,
+};
 
 async fn banned(client: &mut Raw, reason: &str) {
     assert_eq!(client.closed_after(|_| ()).await, (Some(4501), reason.to_owned()));
@@ -80,6 +85,37 @@ async fn bans_are_kept_in_the_file_and_a_file_that_cannot_be_written_is_told() {
         let response = owner.tell("POST", "/bans", "", r#"{"name":"third"}"#).await;
         assert_eq!(problem(&response, 500, None), "bans_not_saved");
         assert_eq!(owner.get("/bans").await["bans"][1]["name"], "third");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_banned_token_or_network_cannot_come_back() {
+    const DOOR: &str = "the-token-of-the-door-0123456789";
+    let mut config = config();
+    config.hub.tokens = vec![HubToken::new("door", Secret::new(DOOR))];
+    with_app(config, async |app| {
+        let come = async || {
+            let mut client = Raw::tcp(app.hub()).await;
+            client.write(upgrade(&format!("/connect?token={DOOR}")).as_bytes()).await;
+            client.accepted().await;
+            client
+        };
+        let owner = Caller::owner(app);
+        let mut other = app.client().await;
+        let mut client = come().await;
+        owner.post("/bans", r#"{"token":"door","reason":"enough"}"#, 201).await;
+        banned(&mut client, "enough").await;
+        banned(&mut come().await, "enough").await;
+        other.open("1").await;
+        owner.delete("/bans/1").await;
+        come().await.open("1").await;
+        owner.post("/bans", r#"{"address":"127.0.0.0/8","reason":"all of you"}"#, 201).await;
+        banned(&mut other, "all of you").await;
+        banned(&mut come().await, "all of you").await;
+        banned(&mut named(app, "somebody").await, "all of you").await;
+        owner.delete("/bans/2").await;
+        come().await.open("1").await;
     })
     .await;
 }
