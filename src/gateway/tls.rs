@@ -19,6 +19,10 @@ const MAX_HELD: usize = 16 * 1024;
 /// much to say of it.
 const MAX_SILENT: usize = 20 * 1024;
 
+/// After so many bytes of records that bring less than an eighth of what they are the others have
+/// their turn: of records of one byte each, a buffer full would take milliseconds.
+const MAX_HOLLOW: usize = 4 * 1024;
+
 /// A socket on which TLS is spoken.
 #[derive(Debug)]
 pub(super) struct Tls {
@@ -136,7 +140,8 @@ impl Session {
                 self.read_ahead = true;
                 return Ok(filled);
             }
-            if self.ended.is_some() || filled.max(received) >= buffer.len() / 2 {
+            let is_hollow = received >= MAX_HOLLOW && filled < received / 8;
+            if self.ended.is_some() || is_hollow || filled.max(received) >= buffer.len() / 2 {
                 break;
             }
             match self.receive(stream) {
