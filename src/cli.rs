@@ -21,7 +21,7 @@ use crate::{
     after_help = "Every setting can also be given in a file or as an environment variable, such as\n\
                   SKYNET_HUB__LISTEN=127.0.0.1:9000. `skynet default-config` lists them all.\n\n\
                   Exit codes: 0 all is well, 1 what was checked is not, 64 command line, 69 port, certificate,\n\
-                  state or output not to be had, 78 configuration."
+                  state or output not to be had, 70 a fault of the hub, 78 configuration."
 )]
 pub struct Cli {
     /// What to do; nothing means to serve.

@@ -18,6 +18,9 @@ pub enum Exit {
     /// Something that is needed is not to be had: a port, a certificate, the state folder and what is
     /// kept there, standard output (`EX_UNAVAILABLE`). Trying again may help.
     Unavailable = 69,
+    /// A part of the hub has failed by a fault of its own, and the rest has stopped in order
+    /// (`EX_SOFTWARE`). A new start helps.
+    Fault = 70,
     /// The configuration cannot be used, that of the game which was to be checked, or the sockets that
     /// the service manager has handed over (`EX_CONFIG`).
     /// Trying again does not help.
@@ -26,8 +29,8 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, from the smallest.
-    pub const ALL: [Self; 5] =
-        [Self::Good, Self::Bad, Self::Usage, Self::Unavailable, Self::Configuration];
+    pub const ALL: [Self; 6] =
+        [Self::Good, Self::Bad, Self::Usage, Self::Unavailable, Self::Fault, Self::Configuration];
 
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
@@ -43,6 +46,7 @@ impl Exit {
             Self::Unavailable => {
                 "a port, a certificate, the state or standard output is not to be had; another try may help"
             }
+            Self::Fault => "the hub has ended by a fault of its own; start it again, and report it",
             Self::Configuration => {
                 "the configuration cannot be used; no other try helps before it is changed"
             }

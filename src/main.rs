@@ -11,7 +11,7 @@ use std::{
 use skynet::{
     access::{AdminToken, Place},
     api,
-    app::App,
+    app::{App, Ended},
     cc_config,
     cli::{self, Cli, Command},
     config::{self, Config, DEFAULT_FILE, Loaded},
@@ -77,7 +77,8 @@ fn main() -> ExitCode {
         // First of all, as without it a SIGHUP would end the program, and a second signal would not.
         Command::Serve => match shutdown::listen() {
             Ok(asked) => configured(cli, |loaded| match serve(loaded, asked) {
-                Ok(()) => Exit::Good.into(),
+                Ok(Ended::Asked) => Exit::Good.into(),
+                Ok(Ended::Fault) => Exit::Fault.into(),
                 Err(Failure { exit, text }) => fail(exit, text),
             }),
             Err(error) => {
@@ -134,8 +135,8 @@ fn health(target: &Target, timeout: Duration) -> ExitCode {
     }
 }
 
-/// Runs the hub until a signal ends it.
-fn serve(mut loaded: Loaded, asked: Asked) -> Result<(), Failure> {
+/// Runs the hub until a signal ends it, or a fault of its own.
+fn serve(mut loaded: Loaded, asked: Asked) -> Result<Ended, Failure> {
     let config = &loaded.config;
     // Dropped last, so that the last lines are written.
     let _log = telemetry::start(&config.telemetry).map_err(Failure::unavailable)?;
@@ -157,8 +158,7 @@ fn serve(mut loaded: Loaded, asked: Asked) -> Result<(), Failure> {
         let app = build(loaded).await?.supervised_by(supervisor);
         let (stop, hangups) = asked.split();
         tokio::spawn(reload_on(hangups, app.reloads()));
-        app.run(stop).await;
-        Ok(())
+        Ok(app.run(stop).await)
     });
     // Waits for no thread.
     runtime.shutdown_background();

@@ -39,8 +39,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot, watch};
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio::task::{JoinError, JoinSet};
+use tracing::{error, info, warn};
 
 /// How long clients may take to be closed in order when the program stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +57,15 @@ const ANSWER_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// What the API answers on the hub's listener; all else there is the hub's.
 const SHARED_PATHS: [&str; 4] = ["/admin", "/api", "/docs", "/openapi.json"];
+
+/// Why the program has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// A part of it has failed, which is a mistake in the program.
+    Fault,
+}
 
 /// The program, bound and ready to run.
 pub struct App {
@@ -177,9 +186,9 @@ impl App {
         self.listening.certificates()
     }
 
-    /// Serves until `shutdown` resolves; then stops accepting, closes every client with 1001, and
-    /// returns when they have gone, or after ten seconds.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Serves until `shutdown` resolves, or a part of the program fails; then stops accepting, closes
+    /// every client with 1001, and returns when they have gone, or after ten seconds.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         info!(listener = "hub", address = %self.hub_address(), "listening");
         info!(listener = "admin", address = %self.admin_address(), "listening");
         info!("{}", who_can_reach(self.hub_address(), self.what_guests_may));
@@ -221,7 +230,14 @@ impl App {
         tasks.spawn(self.supervisor.clone().watch(self.hub.clone()));
         self.supervisor.ready().await;
 
-        shutdown.await;
+        let ended = tokio::select! {
+            () = shutdown => Ended::Asked,
+            fault = failed(&mut tasks) => {
+                // Half a hub would answer some and leave others waiting: a new start is better.
+                error!("a part of the hub has failed: {fault}");
+                Ended::Fault
+            }
+        };
 
         let clients = self.hub.client_count();
         info!(clients, "stopping: closing every client");
@@ -235,6 +251,7 @@ impl App {
             warn!(clients = left, "stopping without waiting any longer for the last clients");
         }
         info!("stopped");
+        ended
     }
 
     /// What each listener serves. Where they are one, the hub's serves both, and what holds no
@@ -302,6 +319,17 @@ impl App {
             addresses_forgotten: gateway.addresses_forgotten(),
             certificates: certificates.iter().map(|of| (of.listener(), of.not_after())).collect(),
         })
+    }
+}
+
+/// Waits until one of the tasks has panicked; some end in order long before the program does.
+async fn failed(tasks: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return error,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -412,4 +440,21 @@ fn who_can_reach(hub: SocketAddr, what_guests_may: &str) -> String {
         format!("every machine that can reach {ip}")
     };
     format!("{whom} can reach the hub{what_guests_may}; hub.listen changes that")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_noticed_and_one_that_ends_in_order_is_not() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tokio::task::yield_now().await;
+        assert!(failed(&mut tasks).now_or_never().is_none(), "none has failed");
+        tasks.spawn(async {});
+        tasks.spawn(async { panic!("of the test") });
+        assert!(failed(&mut tasks).await.is_panic());
+    }
 }

@@ -11,7 +11,7 @@ pub mod tls;
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use skynet::{
-    app::App,
+    app::{App, Ended},
     config::{Config, Loaded},
     http::Certificates,
     hub::{Hub, Stats},
@@ -51,7 +51,7 @@ pub struct TestApp {
     state: Hub,
     certificates: Vec<Certificates>,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
 }
 
 impl TestApp {
@@ -138,10 +138,11 @@ impl TestApp {
     pub fn stop(self) -> impl Future<Output = ()> {
         self.stop.send(()).expect("the app still runs");
         async move {
-            timeout(DEADLINE, self.task)
+            let ended = timeout(DEADLINE, self.task)
                 .await
                 .expect("the app stops within the deadline")
                 .expect("the app does not panic");
+            assert_eq!(ended, Ended::Asked, "no part of it has failed");
         }
     }
 }
