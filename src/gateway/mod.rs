@@ -5,7 +5,7 @@
 //! - `handshake`: requests, and the upgrade of those that are a client's.
 //! - `identity`: who a client says it is; `entrance`: whether it comes in, and what it may do.
 //! - `session`: one client's reading loop; `farewell`: how it is closed.
-//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or not; `flusher`: the one
+//! - `link`: a client's connection; `socket`: what carries it, TLS (`tls`) or plain TCP (`tcp`); `flusher`: the one
 //!   task that writes to all of them; `ring`: how it makes many writes by one system call.
 //! - `rate`: how many commands a client may send; `limits`: what bounds a session.
 
@@ -22,6 +22,7 @@ mod rate;
 mod ring;
 mod session;
 mod socket;
+mod tcp;
 mod tls;
 
 use crate::access::AddressLimits;

@@ -3,18 +3,13 @@
 //! Nothing here waits: what would have to says so, and the caller comes again when the system has
 //! news. A plain socket takes bytes as far as the system does; TLS may hold back a record besides.
 
+use super::tcp;
 use super::tls::Tls;
 use crate::hub::Batch;
-#[cfg(unix)]
-use socket2::SockRef;
 use std::io::{self, IoSlice};
-#[cfg(unix)]
-use std::io::{Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
-#[cfg(unix)]
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConnection;
 
@@ -63,7 +58,7 @@ impl Socket {
     /// `WouldBlock` when there is nothing; else the connection is broken.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
-            Kind::Plain(stream) => read(stream, buffer),
+            Kind::Plain(stream) => tcp::read(stream, buffer),
             Kind::Tls(tls) => tls.read(buffer),
         }
     }
@@ -100,7 +95,7 @@ impl Socket {
             Kind::Plain(stream) => {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let count = batch.fill(&mut slices);
-                insist(stream, &slices[..count])
+                tcp::insist(stream, &slices[..count])
             }
             // The rest follows when the record that is held has left.
             Kind::Tls(tls) => tls.insist().map(|()| 0),
@@ -150,38 +145,4 @@ impl Socket {
             Kind::Tls(tls) => tls.stream(),
         }
     }
-}
-
-/// Reads what the system has.
-#[cfg(unix)]
-pub(super) fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = None;
-    let read = stream.try_io(Interest::READABLE, || {
-        let read = (&*SockRef::from(stream)).read(buffer)?;
-        // What is left for the next read is what this error says: the system tells of it anew.
-        if 0 < read && read < buffer.len() {
-            got = Some(read);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(read)
-    });
-    got.map_or(read, Ok)
-}
-
-/// Writes what the system takes, whatever it has said of it.
-#[cfg(unix)]
-pub(super) fn insist(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    (&*SockRef::from(stream)).write_vectored(slices)
-}
-
-/// Elsewhere the system says so as soon as it takes anything.
-#[cfg(not(unix))]
-pub(super) fn insist(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
-    Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// As on Unix, but that the system is asked again.
-#[cfg(not(unix))]
-pub(super) fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    stream.try_read(buffer)
 }

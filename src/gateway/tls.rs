@@ -4,7 +4,7 @@
 //! one record that is not whole. So what a slow client is sent waits in the hub's queue, where it
 //! counts, as it does without TLS.
 
-use super::socket;
+use super::tcp;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -202,7 +202,7 @@ impl Session {
 
 impl Read for Wire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        socket::read(self.0, buffer)
+        tcp::read(self.0, buffer)
     }
 }
 
@@ -222,11 +222,11 @@ impl Write for Wire<'_> {
 
 impl Write for Insisting<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        socket::insist(self.0, &[IoSlice::new(bytes)])
+        tcp::insist(self.0, &[IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        socket::insist(self.0, slices)
+        tcp::insist(self.0, slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {
