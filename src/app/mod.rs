@@ -1,7 +1,8 @@
 //! The composition root: builds the hub and what serves it, binds, runs, and stops in order.
 //!
 //! Start: bind both listeners, then serve. Stop: no new connections, those that ask at that moment are
-//! told so, and the hub closes every client with 1001, then the admin listener goes, so that readiness can be asked for to the end.
+//! told so, and the hub closes every client with 1001, then the admin listener goes, so that readiness
+//! can be asked for to the end.
 //!
 //! - `listening`: binds the listeners.
 //! - `reloading`: reads the configuration again and has the parts take it over.

@@ -1,7 +1,7 @@
 //! The file of bans, which is read at the start, and again whenever the settings are.
 
 use crate::access::BansFile;
-use crate::hub::{Ban, BanTarget, Hub, HubLimits, KeptBans, MAX_BANS};
+use crate::hub::{Ban, BanTarget, Hub, KeptBans, LIMITS, MAX_BANS};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -40,16 +40,7 @@ pub fn bans_file(data: &[u8]) {
             assert!(network.contains(&own), "{network} keeps nobody out");
         }
     }
-    let hub = Hub::new(HubLimits {
-        max_clients: 1,
-        max_channels_per_client: 1,
-        total_open_channels: 1,
-        max_message_bytes: 1024,
-        max_queue_bytes: 1024,
-        total_queue_bytes: 1024,
-        max_log_messages: 1,
-        max_log_bytes: 1024,
-    });
+    let hub = Hub::new(LIMITS);
     hub.restore_bans(read.clone());
     let mut kept = hub.bans();
     let mut all = bans.iter();

@@ -7,7 +7,8 @@
 //! - `listener`: what is bound, a port or a Unix socket (`unix`); `inherited`: what the service manager
 //!   has bound already.
 //! - `connection`: what comes before HTTP: a proxy's header (`proxy_header`), TLS (`certificates`).
-//! - `crowd`: who holds the places, and who has to go; `silence`: who is known for asking nothing; `answer`: an answer, handed out in parts.
+//! - `crowd`: who holds the places, and who has to go; `silence`: who is known for asking nothing;
+//!   `answer`: an answer, handed out in parts.
 //! - `counted`: counts requests by route; `traced`: finds the client's address behind proxies.
 
 mod answer;

@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Limits for tests: small where a test has to reach them.
+/// Limits for tests and fuzzing: small where a test has to reach them.
 pub(crate) const LIMITS: HubLimits = HubLimits {
     max_clients: 100,
     max_channels_per_client: 3,

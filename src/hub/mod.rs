@@ -53,7 +53,7 @@ mod taps;
 
 pub use bans::{Ban, BanTarget, KeptBans, MAX_BANS};
 pub use batch::Batch;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use bench::LIMITS;
 pub use changing::TOKEN_GONE;
 pub use channels::ChannelView;
